@@ -1,0 +1,16 @@
+"""Model + loss + data as a function of θ; the criterion; evaluation and gradients of stacks."""
+
+from thalweg.objective.batchnorm import Calibration
+from thalweg.objective.criterion import Criterion
+from thalweg.objective.objective import Evaluation, Gradients, Objective, Training
+from thalweg.objective.splits import Split
+
+__all__ = [
+    "Calibration",
+    "Criterion",
+    "Evaluation",
+    "Gradients",
+    "Objective",
+    "Split",
+    "Training",
+]

@@ -1,0 +1,140 @@
+"""The scalar that is held against the threshold, on a named split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.errors import InputError
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""From the model's output and the target to the mean over examples, or one value an example."""
+
+MEASURES = ("loss", "error_rate", "perplexity")
+
+# Losses that are never below zero, so that a partial sum is a lower bound of the whole.
+_NONNEGATIVE_FUNCTIONS = {
+    "cross_entropy", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss",
+    "multi_margin_loss", "hinge_embedding_loss",
+}  # fmt: skip
+_NONNEGATIVE_MODULES = {
+    "CrossEntropyLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "SoftMarginLoss",
+    "MultiMarginLoss",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What is held against the threshold L0.
+
+    Attributes:
+        measure: ``"loss"`` (the objective's own loss, mean over examples, in its units),
+            ``"error_rate"`` (fraction of examples whose largest output is not the target's),
+            ``"perplexity"`` (exp of the mean loss in nats), or a callable of (output, target)
+            that returns the mean over examples or one value an example.
+        split: name of the split it is taken on, ``"train"`` or ``"test"``.
+        nonnegative: whether no example's value is ever below zero, which lets a partial sum
+            refuse a point; None: known for the named measures and for torch's usual losses.
+
+    Example:
+        >>> Criterion("error_rate", split="test").name
+        'error_rate'
+    """
+
+    measure: str | Loss = "loss"
+    split: str = "train"
+    nonnegative: bool | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.measure, str) and self.measure not in MEASURES:
+            raise InputError(
+                f"expected a criterion among {', '.join(MEASURES)} or a callable, "
+                f"got '{self.measure}'"
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the measure."""
+        if isinstance(self.measure, str):
+            return self.measure
+        return getattr(self.measure, "__name__", type(self.measure).__name__)
+
+    def per_example(self, loss: Loss) -> Loss:
+        """The function whose mean over examples gives the criterion, up to :meth:`finish`."""
+        if not isinstance(self.measure, str):
+            return self.measure
+        return errors if self.measure == "error_rate" else loss
+
+    def finish(self, mean: Tensor) -> Tensor:
+        """From the mean over examples to the criterion."""
+        return mean.exp() if self.measure == "perplexity" else mean
+
+    def unfinish(self, value: float) -> float:
+        """From a value of the criterion to the mean over examples; inverse of :meth:`finish`."""
+        if self.measure != "perplexity":
+            return value
+        return math.log(value) if value > 0 else -math.inf
+
+    def is_nonnegative(self, loss: Loss) -> bool:
+        """Whether no example's value can be below zero, as far as is known."""
+        if self.nonnegative is not None:
+            return self.nonnegative
+        if self.measure == "error_rate":
+            return True
+        return isinstance(self.measure, str) and _known_nonnegative(loss)
+
+
+def errors(output: Tensor, target: Tensor) -> Tensor:
+    """One where the prediction differs from the target, else zero, one value an example.
+
+    Args:
+        output: class scores `[n, classes, ...]` with integer targets `[n, ...]`; or one logit an
+            example, `[n]` or `[n, 1]`, with targets of 0 and 1.
+        target: as above.
+
+    Returns:
+        `[n]`, a fraction where an example has several targets (a sequence).
+
+    Example:
+        >>> errors(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([1, 1]))
+        tensor([0., 1.])
+    """
+    if output.ndim == 1 or (output.shape[1] == 1 and output.shape == target.shape):
+        wrong = (output > 0) != (target > 0.5)
+    else:
+        wrong = output.argmax(dim=1) != target
+    wrong = wrong.to(output.dtype)
+    return wrong if wrong.ndim == 1 else wrong.flatten(1).mean(1)
+
+
+def total(value: Tensor, examples: int) -> Tensor:
+    """Sum over examples, in float64, of what a loss returned for a chunk.
+
+    Args:
+        value: the mean over examples (a scalar), or one value an example `[n, ...]`.
+        examples: number `n` of examples of the chunk.
+
+    Raises:
+        InputError: for any other shape.
+    """
+    if value.ndim == 0:
+        return value.to(torch.float64) * examples
+    if value.shape[0] == examples:
+        return value.reshape(examples, -1).to(torch.float64).mean(1).sum()
+    raise InputError(
+        f"expected a loss that returns a scalar mean or one value an example [{examples}], "
+        f"got shape {list(value.shape)}"
+    )
+
+
+def _known_nonnegative(loss: Loss) -> bool:
+    module = getattr(loss, "__module__", "") or type(loss).__module__
+    if not module.startswith("torch.nn"):
+        return False
+    names = (getattr(loss, "__name__", ""), type(loss).__name__)
+    return names[0] in _NONNEGATIVE_FUNCTIONS or names[1] in _NONNEGATIVE_MODULES

@@ -1,0 +1,142 @@
+"""Choice of a strategy and of chunk sizes, by a short measurement, remembered on disk.
+
+The choice changes rounding in the last digits, and training amplifies those. So that the same
+seed gives the same result on the same machine, a choice is made once a (model, data shape, stack
+size, device) and kept in a small file under ``THALWEG_CACHE`` (default: the user's cache folder).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from thalweg.errors import InputError
+from thalweg.parameters.checkpoint import replacing
+
+log = logging.getLogger(__name__)
+
+# A candidate must beat the present choice by this factor to replace it: noise is not a reason.
+_GAIN = 1.15
+# Seconds after which a candidate has been timed well enough.
+_SECONDS = 0.03
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stack is carried out.
+
+    Attributes:
+        strategy: ``"loop"`` or ``"vmap"``.
+        models: models carried out together.
+        examples: examples of one chunk.
+    """
+
+    strategy: str
+    models: int
+    examples: int
+
+
+class Planner:
+    """Measures candidates once a key and remembers the fastest.
+
+    Args:
+        identity: what distinguishes this objective and machine from others.
+        strategy: fixed by the user, or None to measure.
+    """
+
+    def __init__(self, identity: str, strategy: str | None = None) -> None:
+        self._identity = identity
+        self._fixed = strategy
+        self._chosen: dict[str, Plan] = {}
+
+    def choose(self, key: str, candidates: Iterable[Plan], run: Callable[[Plan], int]) -> Plan:
+        """The fastest plan.
+
+        Args:
+            key: what else the choice depends on (kind of work, stack size).
+            candidates: plans, the first of which works for every model.
+            run: carries a plan out once and returns the model-examples it got through; it may
+                raise RuntimeError where the plan does not apply.
+        """
+        if key in self._chosen:
+            return self._chosen[key]
+        full_key = f"{self._identity} {key} {self._fixed or 'measured'}"
+        plan = _read().get(full_key)
+        if plan is None:
+            plan = self._measure(candidates, run)
+            _write(full_key, plan)
+            log.info("%s: %s", full_key, plan)
+        self._chosen[key] = plan
+        return plan
+
+    @property
+    def chosen(self) -> dict[str, dict[str, str | int]]:
+        """The plans in use, by key."""
+        return {key: asdict(plan) for key, plan in self._chosen.items()}
+
+    def _measure(self, candidates: Iterable[Plan], run: Callable[[Plan], int]) -> Plan:
+        best: tuple[float, Plan] | None = None
+        first: Plan | None = None
+        for plan in candidates:
+            first = first or plan
+            if self._fixed and plan.strategy != self._fixed:
+                continue
+            try:
+                seconds = _time(plan, run)
+            except RuntimeError as error:
+                if plan.strategy == self._fixed:
+                    raise InputError(
+                        f"expected a model that strategy '{self._fixed}' can carry out, got "
+                        f"'{str(error).splitlines()[0]}': leave the choice to measurement"
+                    ) from error
+                log.info("%s does not apply: %s", plan, error)
+                continue
+            log.debug("%s: %.3g s a model-example", plan, seconds)
+            if best is None or seconds * _GAIN < best[0]:
+                best = (seconds, plan)
+        if best is None:
+            raise InputError(f"expected a strategy among loop, vmap, got '{self._fixed}'")
+        return best[1]
+
+
+def _time(plan: Plan, run: Callable[[Plan], int]) -> float:
+    run(plan)  # the first call pays for warming up
+    seconds, work = 0.0, 0
+    for _ in range(5):
+        start = time.perf_counter()
+        work += run(plan)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds += time.perf_counter() - start
+        if seconds > _SECONDS:
+            break
+    return seconds / work
+
+
+def _file() -> Path:
+    if "THALWEG_CACHE" in os.environ:
+        return Path(os.environ["THALWEG_CACHE"]) / "plans.json"
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "thalweg/plans.json"
+
+
+def _read() -> dict[str, Plan]:
+    try:
+        content = json.loads(_file().read_text())
+        return {key: Plan(**plan) for key, plan in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # no memory, or one of another version: measure again
+
+
+def _write(key: str, plan: Plan) -> None:
+    """Remember a plan; a cache that cannot be written costs time, not correctness."""
+    content = {k: asdict(p) for k, p in _read().items()} | {key: asdict(plan)}
+    with contextlib.suppress(InputError), replacing(_file()) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True))

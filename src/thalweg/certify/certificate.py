@@ -1,0 +1,69 @@
+"""The record of a certificate, and what a method of certifying provides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from thalweg.objective import Objective
+
+KINDS = ("sampled", "proved")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """An upper bound of the criterion over a whole segment, and how it was got.
+
+    Attributes:
+        bound: upper bound over the segment; for ``"sampled"`` an estimate from the samples'
+            secants, for ``"proved"`` a theorem; None where the segment was refused before there was
+            one.
+        seen: the largest value evaluated.
+        kind: ``"sampled"`` or ``"proved"``.
+        evaluations: points of the segment at which the criterion was evaluated, ends included.
+        samples: examples looked at for that.
+        accepted: whether the bound is at or below the threshold.
+        argmax: where in [0, 1] the largest value (or the largest possible one) lies.
+        half: the criterion at one half, or a value that it exceeds; None if not evaluated.
+    """
+
+    bound: float | None
+    seen: float
+    kind: str
+    evaluations: int
+    samples: int
+    accepted: bool
+    argmax: float
+    half: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """A segment to certify: its ends and the criterion there.
+
+    Attributes:
+        start: `[p]`.
+        end: `[p]`.
+        start_value: criterion at the start, every example looked at.
+        end_value: criterion at the end.
+        threshold: L0; None: bound the criterion as tightly as the budget allows.
+    """
+
+    start: Tensor
+    end: Tensor
+    start_value: float
+    end_value: float
+    threshold: float | None
+
+
+class Certifier(Protocol):
+    """A method of certifying segments, many at once."""
+
+    kind: str
+
+    def certify(self, objective: Objective, spans: Sequence[Span]) -> list[Certificate]:
+        """One certificate a span, in order."""
+        ...

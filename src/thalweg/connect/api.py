@@ -1,0 +1,245 @@
+"""Connect trained models: the front door to all methods."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.certify import certifier
+from thalweg.connect.connection import Connection, Counts, Segment, endpoint
+from thalweg.connect.driver import Budget, Callback, Method, Search, run
+from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.outcome import Outcome
+from thalweg.connect.profile import profile
+from thalweg.errors import InputError
+from thalweg.objective import Objective
+from thalweg.parameters import Source
+from thalweg.paths import Polygonal
+
+METHODS: dict[str, type[Method]] = {"greedy": Greedy}
+"""Methods by the name that records and the command line use."""
+
+
+def connect(
+    objective: Objective,
+    model_a: Source,
+    model_b: Source,
+    *,
+    threshold: float,
+    method: str | Method = "greedy",
+    certificate: str = "sampled",
+    seed: int = 0,
+    budget: Budget | None = None,
+    progress: Callback | None = None,
+    profile_points: int = 0,
+) -> Connection:
+    """Find a path between two models on which the criterion stays at or below a threshold.
+
+    Args:
+        objective: model, loss, data and criterion.
+        model_a: one endpoint: a module, state dict, flat vector `[p]` or checkpoint file.
+        model_b: the other.
+        threshold: L0, in the units of the criterion.
+        method: a name, or a method with its options, such as ``Greedy(alpha=0.98)``.
+        certificate: kind of certificate that accepts a segment.
+        seed: of minibatches and dropout.
+        budget: what may be spent.
+        progress: called with a :class:`~thalweg.connect.Progress` now and then.
+        profile_points: evaluate loss and criterion on every split at so many points of the path;
+            0: not at all.
+
+    Returns:
+        The connection; its outcome says how the search ended.
+
+    Raises:
+        InputError: if an endpoint does not fit the objective or lies above the threshold.
+
+    Example:
+        >>> from torch import nn
+        >>> x = torch.linspace(-1, 1, 16).reshape(16, 1)
+        >>> objective = Objective(nn.Linear(1, 1), nn.functional.mse_loss, train=(x, 2 * x))
+        >>> a, b = torch.tensor([1.9, 0.0]), torch.tensor([2.0, 0.1])
+        >>> connection = connect(objective, a, b, threshold=0.05)
+        >>> str(connection.outcome), connection.beads, connection.normalized_length
+        ('connected', 0, 1.0)
+    """
+    return connect_pairs(
+        objective, [(model_a, model_b)], threshold=threshold, method=method,
+        certificate=certificate, seed=seed, budget=budget, progress=progress,
+        profile_points=profile_points,
+    )[0]  # fmt: skip
+
+
+def connect_pairs(
+    objective: Objective,
+    pairs: Sequence[tuple[Source, Source]],
+    *,
+    threshold: float | Sequence[float],
+    method: str | Method = "greedy",
+    certificate: str = "sampled",
+    seed: int = 0,
+    budget: Budget | None = None,
+    progress: Callback | None = None,
+    profile_points: int = 0,
+) -> list[Connection]:
+    """Connect many pairs at once: the beads of all of them train as one pool.
+
+    Args:
+        objective: model, loss, data and criterion.
+        pairs: endpoints of each pair.
+        threshold: L0, one for all pairs or one each.
+        method: see :func:`connect`.
+        certificate: see :func:`connect`.
+        seed: of minibatches and dropout, which all beads share.
+        budget: for the whole search; its limits on beads and depth hold for each string.
+        progress: see :func:`connect`.
+        profile_points: see :func:`connect`.
+
+    Returns:
+        One connection a pair, in order.
+
+    Raises:
+        InputError: see :func:`connect`.
+    """
+    budget = budget or Budget()
+    chosen = _method(method)
+    checker = certifier(certificate)
+    thresholds = _thresholds(threshold, len(pairs))
+    ends = [
+        (objective.theta(a, _label("A", i, pairs)), objective.theta(b, _label("B", i, pairs)))
+        for i, (a, b) in enumerate(pairs)
+    ]
+    values = [_endpoint_values(objective, pair) for pair in ends]
+    for i, (pair, level) in enumerate(zip(values, thresholds, strict=True)):
+        _check_below(objective, pair, level, i, pairs)
+    search = Search(
+        objective,
+        [(a, b, va, vb) for (a, b), (va, vb) in zip(ends, values, strict=True)],
+        thresholds,
+        certifier=checker, budget=budget, seed=seed, callback=progress,
+    )  # fmt: skip
+    for string, (a, b) in zip(search.strings, ends, strict=True):
+        if torch.equal(a, b):
+            search.end(string, Outcome.IDENTICAL, "the endpoints are equal: a path of length 0")
+    run(chosen, search)
+    settings = {
+        **chosen.settings(),
+        "budget": vars(budget).copy(),
+        "training": {**vars(objective.training), "options": dict(objective.training.options)},
+        "plans": objective.plans,
+        "device": str(objective.device),
+    }
+    return [
+        _connection(search, i, values[i], chosen, certificate, seed, settings, profile_points)
+        for i in range(len(pairs))
+    ]
+
+
+def check_threshold(threshold: float) -> float:
+    """Refuse a threshold that is not a positive number.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not (isinstance(threshold, int | float) and math.isfinite(threshold) and threshold > 0):
+        raise InputError(f"expected a finite threshold L0 > 0, got {threshold}")
+    return float(threshold)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the software that decides a result."""
+    try:
+        own = version("thalweg")
+    except PackageNotFoundError:
+        own = "not installed"
+    return {"thalweg": own, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _method(method: str | Method) -> Method:
+    if not isinstance(method, str):
+        return method
+    if method not in METHODS:
+        raise InputError(f"expected a method among {', '.join(METHODS)}, got '{method}'")
+    return METHODS[method]()
+
+
+def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
+    each = [threshold] * pairs if isinstance(threshold, int | float) else list(threshold)
+    if len(each) != pairs:
+        raise InputError(f"expected one threshold or one a pair [{pairs}], got {len(each)}")
+    return [check_threshold(level) for level in each]
+
+
+def _label(end: str, index: int, pairs: Sequence[object]) -> str:
+    return f"endpoint {end}" + (f" of pair {index}" if len(pairs) > 1 else "")
+
+
+def _endpoint_values(objective: Objective, pair: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """The criterion of both endpoints, in float64."""
+    twin = objective.double()
+    a, b = twin.criterion_of(torch.stack(pair).to(torch.float64)).values[:, 0].tolist()
+    return a, b
+
+
+def _check_below(
+    objective: Objective,
+    values: tuple[float, float],
+    level: float,
+    index: int,
+    pairs: Sequence[object],
+) -> None:
+    criterion = f"{objective.criterion.name} on {objective.criterion.split}"
+    for end, value in zip("AB", values, strict=True):
+        if not value <= level:
+            need = f"raise the threshold to at least {max(values):.6g}" if math.isfinite(
+                max(values)) else "give a model whose outputs are finite"  # fmt: skip
+            raise InputError(
+                f"expected endpoints at or below the threshold {level:g}, got {criterion} "
+                f"{value:.6g} at {_label(end, index, pairs)}: {need}, or train it further"
+            )
+
+
+def _connection(
+    search: Search,
+    index: int,
+    values: tuple[float, float],
+    method: Method,
+    certificate: str,
+    seed: int,
+    settings: dict[str, Any],
+    profile_points: int,
+) -> Connection:
+    string, objective = search.strings[index], search.objective
+    points = search.store.stack(string.numbers)
+    path = Polygonal(points, objective.layout)
+    segments = search.segments(string)
+    if string.outcome is Outcome.IDENTICAL:
+        segments = (Segment(0.0, max(values), max(values), certificate, 2),)
+    shown = profile(objective, path, profile_points) if profile_points else None
+    return Connection(
+        outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
+        message=string.message,
+        path=path,
+        segments=segments,
+        threshold=string.threshold,
+        criterion={"name": objective.criterion.name, "split": objective.criterion.split},
+        method=method.name,
+        certificate=certificate,
+        endpoints=(endpoint(values[0], points[0]), endpoint(values[1], points[-1])),
+        counts=string.counts + Counts(
+            criterion_evaluations=2,
+            criterion_samples=2 * len(objective.splits[objective.criterion.split]),
+        ),
+        seconds={"training": string.training, "certifying": string.certifying,
+                 "total": search.seconds},
+        seed=seed,
+        settings=settings,
+        versions=versions(),
+        profile=shown,
+    )  # fmt: skip

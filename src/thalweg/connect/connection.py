@@ -1,0 +1,345 @@
+"""The record of a search for a path, and its folder of files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from thalweg.connect.outcome import Outcome
+from thalweg.errors import InputError
+from thalweg.parameters import fingerprint
+from thalweg.paths import Path, load_path, save_path
+
+FORMAT = "thalweg.connection"
+VERSION = 1
+PATH_FILE = "path.safetensors"
+RECORD_FILE = "connection.json"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A straight piece of a string, and its certificate.
+
+    Attributes:
+        length: Euclidean, over all parameters.
+        bound: certified upper bound of the criterion, or None where it was not certified.
+        seen: largest value evaluated on it.
+        kind: ``"sampled"`` or ``"proved"``.
+        evaluations: points at which the criterion was evaluated, ends included.
+    """
+
+    length: float
+    bound: float | None
+    seen: float | None
+    kind: str
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a search cost, in units that do not depend on the machine.
+
+    Attributes:
+        gradient_evaluations: models × minibatches.
+        gradient_samples: models × examples.
+        criterion_evaluations: models whose criterion was evaluated.
+        criterion_samples: models × examples looked at for that.
+        bound_evaluations: intervals bounded by a proof.
+        bound_samples: intervals × examples.
+        training_steps: optimizer steps, summed over the beads.
+    """
+
+    gradient_evaluations: int = 0
+    gradient_samples: int = 0
+    criterion_evaluations: int = 0
+    criterion_samples: int = 0
+    bound_evaluations: int = 0
+    bound_samples: int = 0
+    training_steps: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        mine, theirs = asdict(self), asdict(other)
+        return Counts(**{name: mine[name] + theirs[name] for name in mine})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint of a path.
+
+    Attributes:
+        criterion: its value, evaluated in float64.
+        sha256: of its parameters (:func:`thalweg.parameters.fingerprint`).
+    """
+
+    criterion: float
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Loss and criterion along a path, on every split.
+
+    Attributes:
+        t: fractions of the path's length.
+        beads: the fractions at which the beads lie, both endpoints included.
+        values: ``"loss/train"``, ``"error_rate/test"``, …: one value for each `t`, None where
+            it is not finite.
+        linear: the same measures on the straight line between the endpoints.
+        examples: examples of each split that were looked at.
+    """
+
+    t: tuple[float, ...]
+    beads: tuple[float, ...]
+    values: Mapping[str, tuple[float | None, ...]]
+    linear: Mapping[str, tuple[float | None, ...]]
+    examples: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Connection:
+    """A path between two models, or how far the search for it came.
+
+    Attributes:
+        outcome: how the search ended.
+        message: the same in one sentence, with figures.
+        path: the string, both endpoints included; if not connected, as far as it came.
+        segments: one for each piece of the path.
+        threshold: L0.
+        criterion: ``{"name", "split"}``.
+        method: name of the method.
+        certificate: ``"sampled"`` or ``"proved"``.
+        endpoints: both, in order.
+        counts: cost in evaluations and samples.
+        seconds: ``{"training", "certifying", "total"}``.
+        seed: of everything random.
+        settings: what the search was asked to do.
+        versions: of the software.
+        profile: loss and criterion along the path, where it was asked for.
+    """
+
+    outcome: Outcome
+    message: str
+    path: Path
+    segments: tuple[Segment, ...]
+    threshold: float
+    criterion: Mapping[str, str]
+    method: str
+    certificate: str
+    endpoints: tuple[Endpoint, Endpoint]
+    counts: Counts
+    seconds: Mapping[str, float]
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    profile: Profile | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the whole path is at or below the threshold."""
+        return self.outcome.connected
+
+    @property
+    def beads(self) -> int:
+        """Number of intermediate models on the path."""
+        return len(self.path.points) - 2
+
+    @property
+    def length(self) -> float:
+        """Euclidean length of the path."""
+        return self.path.length
+
+    @property
+    def endpoint_distance(self) -> float:
+        """‖θB − θA‖."""
+        return self.path.endpoint_distance
+
+    @property
+    def normalized_length(self) -> float | None:
+        """Length / ‖θB − θA‖; None where the endpoints are equal."""
+        return self.path.normalized_length
+
+    @property
+    def max_criterion_bound(self) -> float | None:
+        """Certified upper bound of the criterion over the whole path, or None without one."""
+        bounds = [s.bound for s in self.segments]
+        return None if not bounds or None in bounds else max(b for b in bounds if b is not None)
+
+    @property
+    def max_criterion_seen(self) -> float:
+        """Largest value evaluated on the path."""
+        seen = [s.seen for s in self.segments if s.seen is not None]
+        return max([*seen, *(end.criterion for end in self.endpoints)])
+
+    def document(self) -> dict[str, Any]:
+        """The record as a JSON-ready dictionary: the content of ``connection.json``."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "outcome": str(self.outcome),
+            "message": self.message,
+            "method": self.method,
+            "certificate": self.certificate,
+            "threshold": self.threshold,
+            "criterion": dict(self.criterion),
+            "endpoints": [asdict(end) for end in self.endpoints],
+            "beads": self.beads,
+            "length": self.length,
+            "endpoint_distance": self.endpoint_distance,
+            "normalized_length": self.normalized_length,
+            "max_criterion_bound": self.max_criterion_bound,
+            "max_criterion_seen": self.max_criterion_seen,
+            "segments": [asdict(segment) for segment in self.segments],
+            "counts": asdict(self.counts),
+            "seconds": dict(self.seconds),
+            "seed": self.seed,
+            "settings": dict(self.settings),
+            "versions": dict(self.versions),
+            "profile": None if self.profile is None else asdict(self.profile),
+        }
+
+    def save(self, folder: str | FilePath) -> None:
+        """Write the connection's folder, completely or not at all.
+
+        Args:
+            folder: its name; a connection that is already there is replaced.
+
+        Raises:
+            InputError: if something else is there, or it cannot be written.
+        """
+        folder = FilePath(folder)
+        check_output(folder)
+        temporary: FilePath | None = None
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary = FilePath(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            save_path(self.path, temporary / PATH_FILE)
+            text = json.dumps(self.document(), indent=2, allow_nan=False)
+            (temporary / RECORD_FILE).write_text(text + "\n")
+            temporary.chmod(0o755)
+            _swap(temporary, folder)
+        except OSError as error:
+            raise InputError(
+                f"expected to write {folder}, got '{error.strerror or error}': choose another "
+                "place or free some space"
+            ) from error
+        finally:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def with_settings(self, **settings: Any) -> Connection:
+        """The same connection, with more settings in its record."""
+        return replace(self, settings={**self.settings, **settings})
+
+
+def load_connection(folder: str | FilePath) -> Connection:
+    """Read a saved connection.
+
+    Args:
+        folder: written by :meth:`Connection.save`.
+
+    Raises:
+        InputError: if a file is missing, truncated or not of a connection.
+    """
+    folder = FilePath(folder)
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        raise InputError(
+            f"expected a connection's folder with {RECORD_FILE}, got none at {folder}: "
+            "check the path"
+        )
+    try:
+        document = json.loads(file.read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"expected JSON in {file}, got text that cannot be read ({error})"
+        ) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"expected the format '{FORMAT}' in {file}, got another")
+    if document.get("version") != VERSION:
+        raise InputError(
+            f"expected version {VERSION} of '{FORMAT}' in {file}, got "
+            f"{document.get('version')}: use the version of thalweg that wrote it"
+        )
+    path = load_path(folder / PATH_FILE)
+    try:
+        return _from_document(document, path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"expected the record of a connection in {file}, got one with a missing or wrong "
+            f"entry ({error})"
+        ) from error
+
+
+def endpoint(criterion: float, theta: Any) -> Endpoint:
+    """The record of an endpoint `[p]`."""
+    return Endpoint(criterion, fingerprint(theta))
+
+
+def check_output(folder: FilePath) -> None:
+    """Refuse a place where saving would destroy something other than a connection.
+
+    Raises:
+        InputError: if there is a file, or a folder that is neither empty nor a connection's.
+    """
+    if not os.path.lexists(folder):
+        return
+    if folder.is_dir() and (not any(folder.iterdir()) or (folder / RECORD_FILE).is_file()):
+        return
+    what = "a folder that is not a connection's" if folder.is_dir() else "a file"
+    raise InputError(
+        f"expected a new name or the folder of a connection to replace for --out, got {what} at "
+        f"{folder}: choose another name or move it away"
+    )
+
+
+def _swap(temporary: FilePath, folder: FilePath) -> None:
+    """Give the finished folder its name; the one before it goes only once the new one is there."""
+    if not folder.exists():
+        temporary.replace(folder)
+        return
+    old = FilePath(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    folder.replace(old)
+    try:
+        temporary.replace(folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _from_document(document: Mapping[str, Any], path: Path) -> Connection:
+    first, last = (Endpoint(**end) for end in document["endpoints"])
+    profile = document.get("profile")
+    if profile is not None:
+        profile = Profile(
+            t=tuple(profile["t"]),
+            beads=tuple(profile["beads"]),
+            values={name: tuple(v) for name, v in profile["values"].items()},
+            linear={name: tuple(v) for name, v in profile["linear"].items()},
+            examples=profile["examples"],
+        )
+    return Connection(
+        outcome=Outcome(document["outcome"]),
+        message=document["message"],
+        path=path,
+        segments=tuple(Segment(**segment) for segment in document["segments"]),
+        threshold=document["threshold"],
+        criterion=document["criterion"],
+        method=document["method"],
+        certificate=document["certificate"],
+        endpoints=(first, last),
+        counts=Counts(**document["counts"]),
+        seconds=document["seconds"],
+        seed=document["seed"],
+        settings=document["settings"],
+        versions=document["versions"],
+        profile=profile,
+    )

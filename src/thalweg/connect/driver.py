@@ -1,0 +1,332 @@
+"""The one loop that all methods run on: budgets, costs, outcomes and progress.
+
+A method decides what to do next (``init`` and ``step``); it does so through a :class:`Search`,
+which trains beads, certifies segments, keeps the books and ends strings. The loop itself is
+:func:`run`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from thalweg.certify import Certificate, Certifier, Span
+from thalweg.connect.connection import Counts, Segment
+from thalweg.connect.outcome import Outcome
+from thalweg.connect.pool import Bead, Pool
+from thalweg.connect.store import Store
+from thalweg.objective import Objective
+from thalweg.paths import distance
+
+# Seconds of training between two reports of progress.
+_SLICE = 0.2
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend before it ends as "budget exhausted".
+
+    Attributes:
+        beads: intermediate models on one string.
+        depth: how often a segment may be split, and its halves, and theirs.
+        steps: optimizer steps of one bead.
+        patience: steps of one bead without improvement by one percent, after which it has stalled.
+        seconds: for the whole search; None: no limit.
+    """
+
+    beads: int = 1000
+    depth: int = 14
+    steps: int = 100_000
+    patience: int = 5_000
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search has come, as told to a progress callback.
+
+    Attributes:
+        pairs_open: strings still being worked on.
+        pairs: all strings.
+        beads_done: beads that have reached their target.
+        beads_open: beads in training or waiting.
+        segments_open: segments neither accepted nor split.
+        depth: largest depth of any bead so far.
+        steps: steps that the pool of beads has taken.
+        seconds: since the search began.
+    """
+
+    pairs_open: int
+    pairs: int
+    beads_done: int
+    beads_open: int
+    segments_open: int
+    depth: int
+    steps: int
+    seconds: float
+
+
+Callback = Callable[[Progress], None]
+
+
+@dataclass(eq=False)
+class Piece:
+    """A segment of a string under construction.
+
+    Attributes:
+        left: number in the store of the model at its start.
+        right: number of the model at its end.
+        depth: how often the direct segment was split to get here.
+        certificate: once it has one.
+    """
+
+    left: int
+    right: int
+    depth: int
+    certificate: Certificate | None = None
+
+
+@dataclass(eq=False)
+class String:
+    """A string under construction: the ordered beads between one pair of endpoints.
+
+    Attributes:
+        index: of the pair.
+        threshold: L0.
+        pieces: its segments, in order from A to B.
+        values: criterion of each of its models, by number in the store.
+        created: beads created so far.
+        depth: the largest depth among them.
+        outcome: how the search for it ended, once it has.
+        message: the same in one sentence.
+        counts: what it cost.
+        training: its share of the seconds of training.
+        certifying: its share of the seconds of certifying.
+    """
+
+    index: int
+    threshold: float
+    pieces: list[Piece]
+    values: dict[int, float]
+    created: int = 0
+    depth: int = 0
+    outcome: Outcome | None = None
+    message: str = ""
+    counts: Counts = field(default_factory=Counts)
+    training: float = 0.0
+    certifying: float = 0.0
+
+    @property
+    def numbers(self) -> list[int]:
+        """Its models, in order, both endpoints included."""
+        return [self.pieces[0].left, *(piece.right for piece in self.pieces)]
+
+    def insert(self, piece: Piece, number: int, value: float) -> None:
+        """Replace a segment by two that meet in a model of the store."""
+        at = self.pieces.index(piece)
+        self.pieces[at : at + 1] = [
+            Piece(piece.left, number, piece.depth + 1),
+            Piece(number, piece.right, piece.depth + 1),
+        ]
+        self.values[number] = value
+
+
+class Method(Protocol):
+    """A way to find paths, on the common loop.
+
+    Attributes:
+        name: by which records and the command line call it.
+    """
+
+    name: str
+
+    def init(self, search: Search) -> Any:
+        """The state before the first step."""
+        ...
+
+    def step(self, search: Search, state: Any) -> Any:
+        """One unit of work on all open strings; the state after it.
+
+        A string is finished through :meth:`Search.end`; when none is open, the loop ends.
+        """
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Its options, for the record."""
+        ...
+
+
+class Search:
+    """What a method works with: strings, the pool, the certifier, and the books.
+
+    Args:
+        objective: model, loss and data.
+        pairs: endpoints `[p]` of each pair and their criterion, as
+            ``(theta_a, theta_b, value_a, value_b)``.
+        thresholds: L0 of each pair.
+        certifier: of segments.
+        budget: what may be spent.
+        seed: of everything random.
+        callback: told of progress.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        pairs: Sequence[tuple[Tensor, Tensor, float, float]],
+        thresholds: Sequence[float],
+        *,
+        certifier: Certifier,
+        budget: Budget,
+        seed: int,
+        callback: Callback | None = None,
+    ) -> None:
+        self.objective = objective
+        self.certifier = certifier
+        self.budget = budget
+        self.store = Store(objective.layout.size, objective.layout.dtype)
+        self.pool = Pool(objective, seed=seed, max_steps=budget.steps, patience=budget.patience)
+        self.strings = [
+            self._string(i, pair, threshold)
+            for i, (pair, threshold) in enumerate(zip(pairs, thresholds, strict=True))
+        ]
+        self._callback = callback
+        self._begin = time.monotonic()
+        self._beads_done = 0
+
+    def _string(
+        self, index: int, pair: tuple[Tensor, Tensor, float, float], threshold: float
+    ) -> String:
+        left, right = self.store.add(pair[0]), self.store.add(pair[1])
+        values = {left: pair[2], right: pair[3]}
+        return String(index, threshold, [Piece(left, right, depth=0)], values)
+
+    @property
+    def open(self) -> list[String]:
+        """Strings whose search has not ended."""
+        return [string for string in self.strings if string.outcome is None]
+
+    @property
+    def seconds(self) -> float:
+        """Since the search began."""
+        return time.monotonic() - self._begin
+
+    def certify(self, pieces: Sequence[tuple[String, Piece]]) -> None:
+        """Give each segment its certificate, all of them evaluated together."""
+        if not pieces:
+            return
+        begin = time.perf_counter()
+        spans = [
+            Span(self.store[piece.left], self.store[piece.right],
+                 string.values[piece.left], string.values[piece.right], string.threshold)
+            for string, piece in pieces
+        ]  # fmt: skip
+        certificates = self.certifier.certify(self.objective, spans)
+        seconds = time.perf_counter() - begin
+        samples = max(1, sum(certificate.samples for certificate in certificates))
+        for (string, piece), certificate in zip(pieces, certificates, strict=True):
+            piece.certificate = certificate
+            string.certifying += seconds * certificate.samples / samples
+            # The ends were evaluated when they were trained, and counted then.
+            string.counts += Counts(
+                criterion_evaluations=certificate.evaluations - 2,
+                criterion_samples=certificate.samples,
+            )
+        self.report()
+
+    def train(self) -> list[Bead]:
+        """Train until some beads have ended; none if the time is up."""
+        share = max(1, self.pool.open // 4)
+        ended: list[Bead] = []
+        while self.pool.open and len(ended) < share and not self.out_of_time:
+            ended += self.pool.run(seconds=_SLICE, until=share - len(ended))
+            self.report()
+        for bead in ended:
+            self._account(bead)
+            self._beads_done += bead.ending == "trained"
+        return ended
+
+    def end(self, string: String, outcome: Outcome, message: str) -> None:
+        """End the search for a string; its beads leave the pool."""
+        string.outcome = outcome
+        string.message = message
+        for bead in self.pool.drop(string.index):
+            self._account(bead)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the seconds of the budget are spent."""
+        return self.budget.seconds is not None and self.seconds >= self.budget.seconds
+
+    def report(self) -> None:
+        """Tell the callback how far the search has come."""
+        if self._callback is None:
+            return
+        pieces = [piece for string in self.open for piece in string.pieces]
+        self._callback(
+            Progress(
+                pairs_open=len(self.open),
+                pairs=len(self.strings),
+                beads_done=self._beads_done,
+                beads_open=self.pool.open,
+                segments_open=sum(p.certificate is None or not p.certificate.accepted
+                                  for p in pieces),
+                depth=max(string.depth for string in self.strings),
+                steps=self.pool.steps,
+                seconds=self.seconds,
+            )
+        )  # fmt: skip
+
+    def segments(self, string: String) -> tuple[Segment, ...]:
+        """The record of a string's segments."""
+        return tuple(self._segment(piece) for piece in string.pieces)
+
+    def _segment(self, piece: Piece) -> Segment:
+        length = distance(self.store[piece.left], self.store[piece.right])
+        certificate = piece.certificate
+        if certificate is None:
+            return Segment(length, None, None, self.certifier.kind, 0)
+        return Segment(
+            length=length,
+            bound=certificate.bound,
+            seen=certificate.seen if math.isfinite(certificate.seen) else None,
+            kind=certificate.kind,
+            evaluations=certificate.evaluations,
+        )
+
+    def _account(self, bead: Bead) -> None:
+        string = self.strings[bead.owner]
+        string.training += bead.seconds
+        string.counts += Counts(
+            gradient_evaluations=bead.steps,
+            gradient_samples=bead.gradient_samples,
+            criterion_evaluations=bead.criterion_evaluations,
+            criterion_samples=bead.criterion_samples,
+            training_steps=bead.steps,
+        )
+
+
+def run(method: Method, search: Search) -> None:
+    """Run a method until every string has an outcome.
+
+    Args:
+        method: what to do next.
+        search: on which strings.
+    """
+    state = method.init(search)
+    while search.open:
+        if search.out_of_time:
+            for string in search.open:
+                search.end(
+                    string,
+                    Outcome.BUDGET_EXHAUSTED,
+                    f"the {search.budget.seconds:g} seconds were spent before the path was found",
+                )
+            return
+        state = method.step(search, state)
+        search.report()

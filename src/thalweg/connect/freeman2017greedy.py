@@ -1,0 +1,154 @@
+"""Greedy Dynamic String Sampling (Freeman & Bruna 2017, Algorithm 1 and Section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from thalweg.connect.driver import Piece, Search, String
+from thalweg.connect.outcome import Outcome
+from thalweg.connect.pool import Bead
+from thalweg.errors import InputError
+from thalweg.paths import interpolate
+
+State = dict[Bead, tuple[String, Piece]]
+"""The beads in training, each with the segment it is to split."""
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Split every segment that rises above the threshold by a bead trained below it.
+
+    The direct segment is tested first, so that a convex problem gives no bead and length 1. A
+    refused segment gets a bead, started on it at t* and trained to α·L0 (line 8 of Algorithm 1);
+    its two halves are tested in turn, breadth first, all open beads training as one pool.
+    The path is at or below L0 itself: α alone makes room for the criterion to rise between beads.
+
+    Attributes:
+        alpha: beads are trained to `alpha`·L0; Section 3.2 finds that α < 1 aids convergence.
+        t_star: where on a refused segment a bead starts (line 7): ``"half"``, which Section 3.2
+            calls stabler; or ``"argmax"``, at the largest value found. Where the criterion at
+            one half is already at its target, training would leave the bead on the segment, so
+            that argmax is used there, too.
+
+    Raises:
+        InputError: if an option is out of range.
+    """
+
+    alpha: float = 0.95
+    t_star: Literal["half", "argmax"] = "half"
+    name: str = "greedy"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 1:
+            raise InputError(f"expected alpha in (0, 1], got {self.alpha}")
+        if self.t_star not in ("half", "argmax"):
+            raise InputError(f"expected t_star 'half' or 'argmax', got '{self.t_star}'")
+
+    def settings(self) -> dict[str, Any]:
+        """Its options, for the record."""
+        return {key: value for key, value in asdict(self).items() if key != "name"}
+
+    def init(self, search: Search) -> State:
+        """No bead yet: the direct segments are open."""
+        del search
+        return {}
+
+    def step(self, search: Search, state: State) -> State:
+        """Certify new segments, put beads on those refused, train until some bead is done."""
+        fresh = [
+            (string, piece)
+            for string in search.open
+            for piece in string.pieces
+            if piece.certificate is None
+        ]
+        search.certify(fresh)
+        for string, piece in fresh:
+            if string.outcome is None and not _accepted(piece):
+                self._split(search, state, string, piece)
+        for string in search.open:
+            if all(_accepted(piece) for piece in string.pieces):
+                search.end(string, Outcome.CONNECTED, _connected(string))
+        for bead in search.train():
+            string, piece = state.pop(bead)
+            if string.outcome is None:
+                self._finish(search, string, piece, bead)
+        return {bead: place for bead, place in state.items() if place[0].outcome is None}
+
+    def _split(self, search: Search, state: State, string: String, piece: Piece) -> None:
+        """Put a bead on a refused segment, unless the budget forbids it."""
+        budget = search.budget
+        if piece.depth >= budget.depth or string.created >= budget.beads:
+            what = f"depth {budget.depth}" if piece.depth >= budget.depth else (
+                f"{budget.beads} beads"
+            )  # fmt: skip
+            certificate = piece.certificate
+            seen = "" if certificate is None else f", where {certificate.seen:.6g} was found"
+            search.end(
+                string, Outcome.BUDGET_EXHAUSTED,
+                f"the budget of {what} was reached with a segment still above "
+                f"{string.threshold:g}{seen}",
+            )  # fmt: skip
+            return
+        target = self.alpha * string.threshold
+        t = self._place(piece, target)
+        left, right = search.store[piece.left], search.store[piece.right]
+        string.created += 1
+        string.depth = max(string.depth, piece.depth + 1)
+        bead = Bead(
+            start=lambda: interpolate(left, right, torch.tensor([t]))[0],
+            target=target,
+            owner=string.index,
+            label=f"bead {string.created} (depth {piece.depth + 1}, started at t* = {t:.4g} of a "
+            f"segment that reached {_seen(piece)})",
+        )
+        state[bead] = (string, piece)
+        search.pool.submit(bead)
+
+    def _place(self, piece: Piece, target: float) -> float:
+        """t* of line 7, as a fraction of the segment from left to right."""
+        certificate = piece.certificate
+        if certificate is None:
+            return 0.5
+        # At an end of the segment there is a model already.
+        top = min(max(certificate.argmax, 2.0**-10), 1 - 2.0**-10)
+        if self.t_star == "argmax":
+            return top
+        return top if certificate.half is not None and certificate.half <= target else 0.5
+
+    def _finish(self, search: Search, string: String, piece: Piece, bead: Bead) -> None:
+        """Insert a trained bead; or end the string and say which bead failed, and how."""
+        if bead.ending == "trained" and bead.theta is not None:
+            string.insert(piece, search.store.add(bead.theta), bead.value)
+            return
+        outcome, what = {
+            "stalled": (
+                Outcome.BEAD_STALLED,
+                f"stalled, without improvement for {search.budget.patience} steps",
+            ),
+            "diverged": (Outcome.DIVERGED, "diverged: loss, gradient or criterion not finite"),
+        }.get(bead.ending or "", (Outcome.BUDGET_EXHAUSTED, "was not trained within its steps"))
+        search.end(
+            string, outcome,
+            f"{bead.label} {what}; its criterion was {bead.value:.6g}, target {bead.target:.6g}, "
+            f"after {bead.steps} steps",
+        )  # fmt: skip
+
+
+def _accepted(piece: Piece) -> bool:
+    return piece.certificate is not None and piece.certificate.accepted
+
+
+def _seen(piece: Piece) -> str:
+    return "?" if piece.certificate is None else f"{piece.certificate.seen:.4g}"
+
+
+def _connected(string: String) -> str:
+    beads = len(string.pieces) - 1
+    through = "by the straight segment" if beads == 0 else (
+        f"through {beads} bead" + ("s" if beads > 1 else "")
+    )  # fmt: skip
+    bound = max(p.certificate.bound or 0.0 for p in string.pieces if p.certificate is not None)
+    return f"connected {through}: bound {bound:.6g}, threshold {string.threshold:g}"

@@ -1,0 +1,25 @@
+"""How a search ends: a value, never a bare exception."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """The named ends of a search for a path."""
+
+    CONNECTED = "connected"
+    """The whole path is at or below the threshold, by its certificates."""
+    IDENTICAL = "identical endpoints"
+    """The endpoints are equal and at or below the threshold: a path of length 0."""
+    BUDGET_EXHAUSTED = "budget exhausted"
+    """Beads, depth, steps or seconds ran out; the message says which."""
+    BEAD_STALLED = "bead stalled"
+    """A bead stopped improving above its target."""
+    DIVERGED = "diverged"
+    """A bead's loss, gradient or parameters became NaN or inf."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a path at or below the threshold."""
+        return self in (Outcome.CONNECTED, Outcome.IDENTICAL)

@@ -1,0 +1,84 @@
+"""Loss and criterion along a path, on every split, and on the straight line for comparison.
+
+The paper asks whether a path that is low in empirical risk is low in oracle risk (Section 5):
+hence every split the objective has, whichever one the criterion is taken on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.connect.connection import Profile
+from thalweg.objective import Criterion, Objective
+from thalweg.paths import Path, Polygonal, interpolate
+
+# Examples of a split that carries no criterion; a fair sample, since splits are shuffled.
+_EXAMPLES = 5000
+# Bytes of models evaluated together.
+_STACK_BYTES = 1 << 28
+
+
+def profile(objective: Objective, path: Path, points: int = 33) -> Profile:
+    """Evaluate loss and criterion along a path and along the line between its ends.
+
+    Args:
+        objective: whose loss, criterion and splits.
+        path: from θA to θB.
+        points: evaluated along each curve, besides the beads.
+
+    Returns:
+        The profile. The criterion's split is gone through whole, others up to 5,000 examples.
+    """
+    beads = _bead_fractions(path)
+    t = np.unique(np.concatenate([np.linspace(0, 1, max(2, points)), beads]))
+    ends = path.points[0], path.points[-1]
+    values: dict[str, tuple[float | None, ...]] = {}
+    linear: dict[str, tuple[float | None, ...]] = {}
+    examples: dict[str, int] = {}
+    measures = _measures(objective)
+    own = objective.criterion.split
+    limited = objective.with_examples({n: _EXAMPLES for n in objective.splits if n != own})
+    rows = max(1, _STACK_BYTES // (path.points.shape[1] * path.points.dtype.itemsize))
+    for name, split in limited.splits.items():
+        examples[name] = len(split)
+        along, across = [], []
+        for start in range(0, len(t), rows):
+            part = torch.from_numpy(t[start : start + rows])
+            along.append(_evaluate(limited, path.at(part), name, measures))
+            across.append(_evaluate(limited, interpolate(*ends, part), name, measures))
+        for i, measure in enumerate(measures):
+            key = f"{measure.name}/{name}"
+            values[key] = _finite(torch.cat(along)[:, i])
+            linear[key] = _finite(torch.cat(across)[:, i])
+    return Profile(tuple(t.tolist()), tuple(beads.tolist()), values, linear, examples)
+
+
+def _measures(objective: Objective) -> tuple[Criterion, ...]:
+    loss = Criterion("loss")
+    return (loss,) if objective.criterion.measure == "loss" else (loss, objective.criterion)
+
+
+def _bead_fractions(path: Path) -> np.ndarray:
+    """Where the beads lie, as fractions of the length."""
+    if not isinstance(path, Polygonal):
+        return np.array([0.0, 1.0])
+    knots = np.concatenate([[0.0], np.cumsum(path.segment_lengths)])
+    if knots[-1] == 0:
+        return np.array([0.0, 1.0])
+    knots = knots / knots[-1]
+    knots[-1] = 1.0
+    return knots
+
+
+def _finite(values: Tensor) -> tuple[float | None, ...]:
+    return tuple(v if math.isfinite(v) else None for v in values.tolist())
+
+
+def _evaluate(
+    objective: Objective, stack: Tensor, split: str, measures: tuple[Criterion, ...]
+) -> Tensor:
+    return objective.evaluate(stack.to(objective.device), split, measures).values

@@ -147,9 +147,13 @@ def check_threshold(threshold: float) -> float:
     Raises:
         InputError: if it is not.
     """
-    if not (isinstance(threshold, int | float) and math.isfinite(threshold) and threshold > 0):
+    try:
+        level = float(threshold)
+    except (TypeError, ValueError):
+        level = math.nan
+    if not (math.isfinite(level) and level > 0):
         raise InputError(f"expected a finite threshold L0 > 0, got {threshold}")
-    return float(threshold)
+    return level
 
 
 def versions() -> dict[str, str]:
@@ -163,6 +167,10 @@ def versions() -> dict[str, str]:
 
 def _method(method: str | Method) -> Method:
     if not isinstance(method, str):
+        if isinstance(method, type) or not hasattr(method, "step"):
+            raise InputError(
+                f"expected a method's name or a method such as Greedy(), got {method!r}"
+            )
         return method
     if method not in METHODS:
         raise InputError(f"expected a method among {', '.join(METHODS)}, got '{method}'")
@@ -170,7 +178,7 @@ def _method(method: str | Method) -> Method:
 
 
 def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
-    each = [threshold] * pairs if isinstance(threshold, int | float) else list(threshold)
+    each = list(threshold) if isinstance(threshold, Sequence) else [threshold] * pairs
     if len(each) != pairs:
         raise InputError(f"expected one threshold or one a pair [{pairs}], got {len(each)}")
     return [check_threshold(level) for level in each]
@@ -178,6 +186,15 @@ def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
 
 def _label(end: str, index: int, pairs: Sequence[object]) -> str:
     return f"endpoint {end}" + (f" of pair {index}" if len(pairs) > 1 else "")
+
+
+def _round_up(value: float) -> str:
+    """Six digits that are not below the value, so that the advice can be followed."""
+    text = f"{value:.6g}"
+    if float(text) >= value:
+        return text
+    last_digit = 10.0 ** (math.floor(math.log10(abs(value))) - 5)
+    return f"{value + last_digit:.6g}"
 
 
 def _endpoint_values(objective: Objective, pair: tuple[Tensor, Tensor]) -> tuple[float, float]:
@@ -197,8 +214,9 @@ def _check_below(
     criterion = f"{objective.criterion.name} on {objective.criterion.split}"
     for end, value in zip("AB", values, strict=True):
         if not value <= level:
-            need = f"raise the threshold to at least {max(values):.6g}" if math.isfinite(
-                max(values)) else "give a model whose outputs are finite"  # fmt: skip
+            need = "give a model whose outputs are finite"
+            if math.isfinite(max(values)):
+                need = f"raise the threshold to at least {_round_up(max(values))}"
             raise InputError(
                 f"expected endpoints at or below the threshold {level:g}, got {criterion} "
                 f"{value:.6g} at {_label(end, index, pairs)}: {need}, or train it further"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -13,14 +12,18 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from thalweg.connect.outcome import Outcome
+from thalweg.connect.schema import FORMAT, VERSION, Document, check_document, derived_differs
 from thalweg.errors import InputError
 from thalweg.parameters import fingerprint
 from thalweg.paths import Path, load_path, save_path
 
-FORMAT = "thalweg.connection"
-VERSION = 1
 PATH_FILE = "path.safetensors"
 RECORD_FILE = "connection.json"
+# Figures of the file that follow from path and segments, and must.
+DERIVED = (
+    "beads", "length", "endpoint_distance", "normalized_length", "max_criterion_bound",
+    "max_criterion_seen",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -255,26 +258,21 @@ def load_connection(folder: str | FilePath) -> Connection:
             "check the path"
         )
     try:
-        document = json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except (ValueError, OSError) as error:
         raise InputError(
             f"expected JSON in {file}, got text that cannot be read ({error})"
         ) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(f"expected the format '{FORMAT}' in {file}, got another")
-    if document.get("version") != VERSION:
-        raise InputError(
-            f"expected version {VERSION} of '{FORMAT}' in {file}, got "
-            f"{document.get('version')}: use the version of thalweg that wrote it"
-        )
-    path = load_path(folder / PATH_FILE)
-    try:
-        return _from_document(document, path)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"expected the record of a connection in {file}, got one with a missing or wrong "
-            f"entry ({error})"
-        ) from error
+    document = check_document(content, file)
+    connection = _from_document(document, load_path(folder / PATH_FILE), file)
+    for name in DERIVED:
+        if derived_differs(document, name, getattr(connection, name)):
+            raise InputError(
+                f"expected '{name}' in {file} to follow from path and segments, got "
+                f"{getattr(document, name)} instead of {getattr(connection, name)}: one of the "
+                "files was changed"
+            )
+    return connection
 
 
 def endpoint(criterion: float, theta: Any) -> Endpoint:
@@ -304,42 +302,46 @@ def _swap(temporary: FilePath, folder: FilePath) -> None:
     if not folder.exists():
         temporary.replace(folder)
         return
-    old = FilePath(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    folder.replace(old)
+    folder = folder.resolve()  # a link keeps pointing where it does
+    aside = FilePath(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    old = aside / folder.name
     try:
+        folder.replace(old)
         temporary.replace(folder)
-    except OSError:
-        with contextlib.suppress(OSError):
+    finally:
+        if old.exists() and not folder.exists():
             old.replace(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
-def _from_document(document: Mapping[str, Any], path: Path) -> Connection:
-    first, last = (Endpoint(**end) for end in document["endpoints"])
-    profile = document.get("profile")
-    if profile is not None:
+def _from_document(document: Document, path: Path, file: FilePath) -> Connection:
+    if document.outcome not in list(Outcome):
+        raise InputError(f"expected a known outcome in {file}, got '{document.outcome}'")
+    first, last = (Endpoint(**entry.model_dump()) for entry in document.endpoints)
+    profile = None
+    if document.profile is not None:
+        shown = document.profile
         profile = Profile(
-            t=tuple(profile["t"]),
-            beads=tuple(profile["beads"]),
-            values={name: tuple(v) for name, v in profile["values"].items()},
-            linear={name: tuple(v) for name, v in profile["linear"].items()},
-            examples=profile["examples"],
+            t=tuple(shown.t),
+            beads=tuple(shown.beads),
+            values={name: tuple(v) for name, v in shown.values.items()},
+            linear={name: tuple(v) for name, v in shown.linear.items()},
+            examples=shown.examples,
         )
     return Connection(
-        outcome=Outcome(document["outcome"]),
-        message=document["message"],
+        outcome=Outcome(document.outcome),
+        message=document.message,
         path=path,
-        segments=tuple(Segment(**segment) for segment in document["segments"]),
-        threshold=document["threshold"],
-        criterion=document["criterion"],
-        method=document["method"],
-        certificate=document["certificate"],
+        segments=tuple(Segment(**entry.model_dump()) for entry in document.segments),
+        threshold=document.threshold,
+        criterion=document.criterion.model_dump(),
+        method=document.method,
+        certificate=document.certificate,
         endpoints=(first, last),
-        counts=Counts(**document["counts"]),
-        seconds=document["seconds"],
-        seed=document["seed"],
-        settings=document["settings"],
-        versions=document["versions"],
+        counts=Counts(**document.counts.model_dump()),
+        seconds=document.seconds,
+        seed=document.seed,
+        settings=document.settings,
+        versions=document.versions,
         profile=profile,
     )

@@ -20,6 +20,7 @@ from thalweg.connect.connection import Counts, Segment
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.pool import Bead, Pool
 from thalweg.connect.store import Store
+from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.paths import distance
 
@@ -37,6 +38,9 @@ class Budget:
         steps: optimizer steps of one bead.
         patience: steps of one bead without improvement by one percent, after which it has stalled.
         seconds: for the whole search; None: no limit.
+
+    Raises:
+        InputError: if a limit is negative or not finite.
     """
 
     beads: int = 1000
@@ -44,6 +48,11 @@ class Budget:
     steps: int = 100_000
     patience: int = 5_000
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in vars(self).items():
+            if limit is not None and not (math.isfinite(limit) and limit >= 0):
+                raise InputError(f"expected a finite limit of {name} >= 0, got {limit}")
 
 
 @dataclass(frozen=True)
@@ -137,13 +146,12 @@ class String:
 
 
 class Method(Protocol):
-    """A way to find paths, on the common loop.
+    """A way to find paths, on the common loop."""
 
-    Attributes:
-        name: by which records and the command line call it.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """By which records and the command line call it."""
+        ...
 
     def init(self, search: Search) -> Any:
         """The state before the first step."""

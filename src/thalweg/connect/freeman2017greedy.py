@@ -98,7 +98,7 @@ class Greedy:
         string.created += 1
         string.depth = max(string.depth, piece.depth + 1)
         bead = Bead(
-            start=lambda: interpolate(left, right, torch.tensor([t]))[0],
+            start=lambda: interpolate(left, right, torch.tensor([t], dtype=torch.float64))[0],
             target=target,
             owner=string.index,
             label=f"bead {string.created} (depth {piece.depth + 1}, started at t* = {t:.4g} of a "

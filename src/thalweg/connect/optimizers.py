@@ -63,10 +63,15 @@ def stack_optimizer(training: Training, like: Tensor) -> StackOptimizer:
             f"expected options that torch.optim.{training.optimizer} takes, got {options}: {error}"
         ) from error
     fused = _FUSED.get(training.optimizer)
-    if fused and not any(defaults.get(flag) for flag in ("amsgrad", "maximize", "centered")):
+    if fused is _adam and defaults.get("decoupled_weight_decay"):
+        fused = _adamw
+    if fused and not any(defaults.get(flag) for flag in _UNFUSED):
         return _Fused(fused, defaults, like)
     return _OneEach(kind, options)
 
+
+# Options that the fused updates leave to torch.
+_UNFUSED = ("amsgrad", "maximize", "centered", "differentiable")
 
 State = dict[str, Tensor]
 Update = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], None]

@@ -94,6 +94,11 @@ class Pool:
         self._flying: list[Bead] = []
         self._waiting: deque[Bead] = deque()
         self._capacity = max(1, min(_MODELS, _BYTES // (size * dtype.itemsize)))
+        # Steps that cost as much as one look at the whole split of the criterion: a gradient
+        # costs about three evaluations.
+        split = objective.splits[objective.criterion.split]
+        batch = objective.training.batch_size or len(objective.splits[objective.training.split])
+        self._steps_a_look = len(split) // (3 * batch)
         self.steps = 0
 
     def submit(self, bead: Bead) -> None:
@@ -233,7 +238,8 @@ class Pool:
         """
         least = 2 if self._objective.training.batch_size is None else 5
         bead._due_step = bead.steps + max(least, bead.steps // 4)
-        bead._not_before = bead.steps + (max(least, bead.steps // 16) if certain else least)
+        pause = min(bead.steps // 16, self._steps_a_look) if certain else 0
+        bead._not_before = bead.steps + max(least, pause)
         ratio = bead.target / bead.value if bead.value > 0 and bead.target > 0 else 0.0
         bead._due_loss = bead._loss * min(ratio, 1.0) if bead._loss > 0 else float("-inf")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -36,7 +35,6 @@ class Store:
         self._row_bytes = max(1, size * dtype.itemsize)
         self._in_memory = max(1, memory // self._row_bytes)
         self._rows: list[Tensor] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._block_rows = max(1, _BLOCK // self._row_bytes)
         self._block: Tensor | None = None
 
@@ -66,28 +64,24 @@ class Store:
         """The models of a string as one `[n, p]` tensor, itself on disk if it is large."""
         if len(numbers) <= self._in_memory:
             return torch.stack([self._rows[i] for i in numbers])
-        out = self._mapped(len(numbers), "string")
+        out = self._mapped(len(numbers))
         for row, number in zip(out, numbers, strict=True):
             row.copy_(self._rows[number])
         return out
 
     def _parking(self, place: int) -> Tensor:
-        block, row = divmod(place, self._block_rows)
+        row = place % self._block_rows
         if row == 0:
-            self._block = self._mapped(self._block_rows, f"beads-{block}")
+            self._block = self._mapped(self._block_rows)
         if self._block is None:
             raise IndexError(place)
         return self._block[row]
 
-    def _mapped(self, rows: int, name: str) -> Tensor:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="thalweg-")
-        file = Path(self._folder.name) / f"{name}-{len(self._rows)}"
+    def _mapped(self, rows: int) -> Tensor:
         numbers = rows * self._size
-        file.touch()
-        # Sparse: takes space on disk only as rows are written.
-        with file.open("r+b") as handle:
-            handle.truncate(numbers * self._dtype.itemsize)
-        mapped = torch.from_file(str(file), shared=True, size=numbers, dtype=self._dtype)
-        file.unlink()  # the mapping keeps it; nothing is left behind if we are killed
+        # A named file, for torch maps by name; sparse, taking space only as rows are written.
+        with tempfile.NamedTemporaryFile(prefix="thalweg-") as file:
+            file.truncate(numbers * self._dtype.itemsize)
+            mapped = torch.from_file(file.name, shared=True, size=numbers, dtype=self._dtype)
+        # The file has lost its name, the mapping keeps it: nothing is left if we are killed.
         return mapped.reshape(rows, self._size)

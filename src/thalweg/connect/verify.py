@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,6 +15,12 @@ from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import fingerprint
 from thalweg.paths import Polygonal, interpolate
+
+# Points evaluated together.
+_STACK = 8
+# Relative difference that summation in another order may make in float64, and one in float32
+# where a bead's value was taken in the precision of the model.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -65,31 +71,94 @@ def verify(
         raise InputError(f"expected at least one point a segment to verify, got {points}")
     _check_objective(connection, objective)
     problems = _contradictions(connection)
-    twin = objective.double()
-    path = connection.path
-    total = (len(path.points) - 1) * points + len(path.points)
-    highest, where, done = -math.inf, "", 0
-    bad = 0
+    scan = _Scan(connection.threshold)
+    if isinstance(connection.path, Polygonal):
+        _scan(connection, objective.double(), points, scan, progress)
+        problems += _broken_claims(connection, scan)
+    return Verification(
+        not problems, tuple(problems), scan.highest, scan.points, connection.threshold
+    )
+
+
+@dataclass
+class _Scan:
+    """What was found along the path.
+
+    Attributes:
+        threshold: L0.
+        segments: largest value on each segment, its start included; NaN stays NaN.
+        ends: criterion at both endpoints.
+        points: evaluated.
+        above: of those, how many are not at or below the threshold.
+        where: of the largest value.
+    """
+
+    threshold: float
+    segments: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    points: int = 0
+    above: int = 0
+    where: str = ""
+
+    @property
+    def highest(self) -> float:
+        """Largest value on the path; NaN if any is."""
+        return float(np.max(self.segments)) if self.segments else -math.inf
+
+    def record(self, segment: int, t: np.ndarray, values: np.ndarray) -> None:
+        """Keep the values of one segment."""
+        before = self.highest
+        self.segments.append(float(np.max(values)))
+        self.points += len(values)
+        self.above += int(np.sum(~(values <= self.threshold)))
+        if not (math.isnan(before) or self.highest <= before):
+            self.where = f"at {t[int(np.argmax(values))]:.4f} of segment {segment}"
+
+
+def _scan(
+    connection: Connection,
+    objective: Objective,
+    points: int,
+    scan: _Scan,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Evaluate every vertex, and one random point in each of `points` parts of every segment."""
+    path = connection.path.points
+    last = len(path) - 2
+    total = (last + 1) * points + len(path)
     random = np.random.default_rng(_seed(connection))
-    for i in range(len(path.points) - 1):
+    for i in range(last + 1):
         inside = (np.arange(points) + random.uniform(size=points)) / points
-        t = np.concatenate([[0.0], inside, [1.0] if i == len(path.points) - 2 else []])
-        for part in np.array_split(t, math.ceil(len(t) / 8)):
-            start, end = (path.points[j].to(twin.device, torch.float64) for j in (i, i + 1))
-            values = twin.criterion_of(interpolate(start, end, torch.from_numpy(part))).values
-            for s, value in zip(part, values[:, 0].tolist(), strict=True):
-                bad += not value <= connection.threshold
-                if not value <= highest:
-                    highest, where = value, f"at {s:.4f} of segment {i + 1}"
-            done += len(part)
+        t = np.concatenate([[0.0], inside, [1.0] if i == last else []])
+        start, end = (path[j].to(objective.device, torch.float64) for j in (i, i + 1))
+        values: list[float] = []
+        for part in np.array_split(t, math.ceil(len(t) / _STACK)):
+            stack = interpolate(start, end, torch.from_numpy(part))
+            values += objective.criterion_of(stack).values[:, 0].tolist()
             if progress:
-                progress(done, total)
-    if bad:
+                progress(scan.points + len(values), total)
+        scan.record(i + 1, t, np.array(values))
+        scan.ends += ([values[0]] if i == 0 else []) + ([values[-1]] if i == last else [])
+
+
+def _broken_claims(connection: Connection, scan: _Scan) -> list[str]:
+    """Where the values found contradict the threshold, a bound or a recorded value."""
+    problems = []
+    if scan.above:
         problems.append(
-            f"the criterion is {highest:.6g} {where}, above the threshold "
-            f"{connection.threshold:g} ({bad} of {total} points are above it)"
+            f"the criterion is {scan.highest:.6g} {scan.where}, above the threshold "
+            f"{scan.threshold:g} ({scan.above} of {scan.points} points are not at or below it)"
         )
-    return Verification(not problems, tuple(problems), highest, total, connection.threshold)
+    for i, (segment, found) in enumerate(zip(connection.segments, scan.segments, strict=False), 1):
+        bound = segment.bound
+        if bound is not None and not found <= bound + _ROUNDING * abs(bound):
+            problems.append(f"segment {i} reaches {found:.9g}, its recorded bound is {bound:.9g}")
+    for name, end, found in zip("AB", connection.endpoints, scan.ends, strict=True):
+        if not math.isclose(end.criterion, found, rel_tol=1e-6, abs_tol=1e-12):
+            problems.append(
+                f"endpoint {name} has the criterion {found:.9g}, {end.criterion:.9g} is recorded"
+            )
+    return problems
 
 
 def _check_objective(connection: Connection, objective: Objective) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from thalweg.errors import InputError
 from thalweg.objective.splits import Split
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -26,12 +27,23 @@ class Calibration:
     """Which training data re-estimate the statistics of BatchNorm.
 
     Attributes:
-        examples: how many, the first of the seeded order of the split.
+        examples: how many, the first of the seeded order of the split; a last batch that would
+            hold a single one is left out.
         batch_size: examples a batch.
+
+    Raises:
+        InputError: if either is below two.
     """
 
     examples: int = 2048
     batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.examples < 2 or self.batch_size < 2:
+            raise InputError(
+                "expected at least two examples and a batch of two to estimate BatchNorm "
+                f"statistics, got {self.examples} and {self.batch_size}"
+            )
 
 
 class Statistics:
@@ -41,11 +53,21 @@ class Statistics:
         model: a module whose BatchNorm layers track running statistics; it is not changed.
         split: training data.
         calibration: how much of it.
+
+    Raises:
+        InputError: if the split holds a single example.
     """
 
     def __init__(self, model: nn.Module, split: Split, calibration: Calibration) -> None:
         self._model = copy.deepcopy(model).eval()
-        self._split = split.take(calibration.examples)
+        examples = min(calibration.examples, len(split))
+        if examples < 2:
+            raise InputError(
+                "expected at least two training examples to estimate BatchNorm statistics, got 1"
+            )
+        # A last batch of one example has no variance: it is left out.
+        examples -= examples % calibration.batch_size == 1
+        self._split = split.take(examples)
         self._batch_size = calibration.batch_size
         self._fresh: dict[str, Tensor] = {}
         for name, layer in tracked_layers(self._model).items():

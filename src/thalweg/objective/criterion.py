@@ -62,7 +62,8 @@ class Criterion:
         """Name of the measure."""
         if isinstance(self.measure, str):
             return self.measure
-        return getattr(self.measure, "__name__", type(self.measure).__name__)
+        name = getattr(self.measure, "__name__", type(self.measure).__name__)
+        return f"own {name}" if name in MEASURES else name
 
     def per_example(self, loss: Loss) -> Loss:
         """The function whose mean over examples gives the criterion, up to :meth:`finish`."""

@@ -11,22 +11,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from thalweg.errors import InputError
 from thalweg.objective.batchnorm import Calibration, Statistics, tracked_layers, training_copy
+from thalweg.objective.checks import check_work
 from thalweg.objective.criterion import Criterion, Loss, total
-from thalweg.objective.planning import Plan, Planner
+from thalweg.objective.engine import Ceiling, Engine
+from thalweg.objective.planning import Planner
 from thalweg.objective.pooling import with_fast_pooling
 from thalweg.objective.splits import Inputs, Split
-from thalweg.objective.strategies import STRATEGIES, Function
-from thalweg.parameters import Layout, Source, resolve
+from thalweg.objective.strategies import STRATEGIES, Work
+from thalweg.parameters import Layout, Source, aliases, resolve
+
+# Made from the fields on first use; a copy with other fields makes its own.
+_CACHED = ("_double", "_engine", "_statistics", "_training_work", "_fast_model")
 
 Penalty = Callable[[Mapping[str, Tensor]], Tensor]
 """From named parameters to a scalar that is added to the training loss."""
-
-# Share of a split after which a point that looks far above a target is given up (see evaluate).
-_LOOK = 512
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Training:
         batch_size: examples a minibatch; None: the whole split at once.
         max_gradient_norm: gradients longer than this are scaled down to it; None: never.
         split: the split trained on.
+
+    Raises:
+        InputError: if a number is out of range.
     """
 
     optimizer: str = "Adam"
@@ -48,6 +52,12 @@ class Training:
     batch_size: int | None = None
     max_gradient_norm: float | None = None
     split: str = "train"
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"expected a batch size of at least 1, got {self.batch_size}")
+        if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
+            raise InputError(f"expected a gradient norm > 0, got {self.max_gradient_norm}")
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Objective:
         calibration: which training data re-estimate BatchNorm statistics.
         device: where to compute; default: where the model is.
         seed: of the order of the data.
-        strategy: ``"loop"`` or ``"vmap"``; None: whichever measures faster.
+        strategy: ``"loop"``, ``"vmap"`` or ``"dense"``; None: whichever measures fastest.
         name: how records call this objective; default: the class of the model.
 
     Raises:
@@ -140,6 +150,8 @@ class Objective:
         self.penalty = penalty
         self.calibration = calibration or Calibration()
         self.name = name or type(model).__name__
+        if strategy is not None and strategy not in STRATEGIES:
+            raise InputError(f"expected a strategy among {', '.join(STRATEGIES)}, got '{strategy}'")
         self.strategy = strategy
         given = {"train": train, "test": test}
         self.splits = {
@@ -173,10 +185,14 @@ class Objective:
         return resolve(source, self.model, self.layout, label).to(self.device)
 
     def state_dict(self, theta: Tensor) -> dict[str, Tensor]:
-        """Parameters and buffers of the model at θ, BatchNorm statistics re-estimated."""
+        """Parameters and buffers of the model at θ, BatchNorm statistics re-estimated.
+
+        A tied tensor stands under every one of its names.
+        """
         parameters = self.layout.unflatten(theta)
-        fixed = {n: t for n, t in self.model.state_dict().items() if n not in parameters}
-        return {**fixed, **parameters, **self._buffers(theta)}
+        names = aliases(self.model)
+        tied = {alias: t for name, t in parameters.items() for alias in names[name]}
+        return {**self.model.state_dict(), **tied, **self._buffers(theta)}
 
     def with_examples(self, limits: Mapping[str, int]) -> Objective:
         """The same objective on the first so many examples of some splits, a fair sample."""
@@ -184,7 +200,18 @@ class Objective:
         twin.splits = {
             name: split.take(limits.get(name, len(split))) for name, split in self.splits.items()
         }
+        # Statistics and plans stay: they do not depend on what is left out.
         twin.__dict__.pop("_double", None)
+        return twin
+
+    def to(self, device: str | torch.device) -> Objective:
+        """The same objective, computed on another device."""
+        twin = copy.copy(self)
+        for cached in _CACHED:
+            twin.__dict__.pop(cached, None)
+        twin.device = torch.device(device)
+        twin.model = copy.deepcopy(self.model).to(twin.device)
+        twin.splits = {n: s.to(twin.device, self.layout.dtype) for n, s in self.splits.items()}
         return twin
 
     def double(self) -> Objective:
@@ -196,7 +223,7 @@ class Objective:
     @cached_property
     def _double(self) -> Objective:
         twin = copy.copy(self)
-        for cached in ("_double", "_planner", "_statistics", "_training_model", "_fast_model"):
+        for cached in _CACHED:
             twin.__dict__.pop(cached, None)
         twin.layout = self.layout.double()
         twin.model = copy.deepcopy(self.model).double()
@@ -249,78 +276,23 @@ class Objective:
         Returns:
             Values `[k, len(measures)]`, not finite where the network's outputs are not.
         """
-        data = self.splits[split]
-        function = self._values(measures)
-        plan = self._evaluation_plan(stack, data, function, split, len(measures))
-        level = None
+        first = measures[0]
+        limit = None
         if ceiling is not None:
-            level = measures[0].unfinish(ceiling)
-        proof = level is not None and measures[0].is_nonnegative(self.loss)
-        parts = [
-            self._evaluate_group(stack[i : i + plan.models], data, function, plan, level,
-                                 proof=proof, guess=guess)
-            for i in range(0, len(stack), plan.models)
-        ]  # fmt: skip
-        means = torch.cat([part[0] for part in parts])
-        values = torch.stack(
-            [measure.finish(means[:, i]) for i, measure in enumerate(measures)], dim=1
+            proof = first.is_nonnegative(self.loss)
+            limit = Ceiling(first.unfinish(ceiling), proof, guess)
+        key = f"{split} {'+'.join(measure.name for measure in measures)}"
+        means = self._engine.means(
+            self._evaluation(measures), stack.to(self.device), self.splits[split], key, limit
         )
+        values = [measure.finish(means.values[:, i]) for i, measure in enumerate(measures)]
+        calibrated = self._statistics.examples if self._statistics else 0
         return Evaluation(
-            values=values.cpu(),
-            complete=torch.cat([part[1] for part in parts]).cpu(),
+            values=torch.stack(values, dim=1).cpu(),
+            complete=means.complete.cpu(),
             evaluations=len(stack),
-            samples=sum(part[2] for part in parts),
+            samples=means.samples + calibrated * len(stack),
         )
-
-    def _evaluate_group(
-        self,
-        stack: Tensor,
-        data: Split,
-        function: Function,
-        plan: Plan,
-        level: float | None,
-        *,
-        proof: bool,
-        guess: bool,
-    ) -> tuple[Tensor, Tensor, int]:
-        """Means `[k, q]`, completeness `[k]` and samples of models carried out together."""
-        strategy = STRATEGIES[plan.strategy]
-        buffers = [self._buffers(row) for row in stack] if self._statistics else []
-        n, done, samples = len(data), 0, 0
-        alive = torch.arange(len(stack), device=stack.device)
-        sums = torch.zeros(0)
-        squares = torch.zeros(len(stack), dtype=torch.float64, device=stack.device)
-        complete = torch.ones(len(stack), dtype=torch.bool, device=stack.device)
-        counted = torch.zeros(len(stack), dtype=torch.float64, device=stack.device)
-        for inputs, target in data.chunks(plan.examples):
-            own = [buffers[i] for i in alive.tolist()] if buffers else []
-            rows = stack if len(alive) == len(stack) else stack[alive]
-            part = strategy.values(function, self.layout, rows, own, inputs, target)
-            if not done:
-                sums = torch.zeros(len(stack), part.shape[1], dtype=torch.float64,
-                                   device=stack.device)  # fmt: skip
-            sums[alive] += part
-            size = len(target)
-            squares[alive] += part[:, 0] ** 2 / size
-            done += size
-            samples += size * len(alive)
-            counted[alive] = done
-            if level is None or done == n:
-                continue
-            over = torch.zeros(len(alive), dtype=torch.bool, device=stack.device)
-            if proof:
-                over |= sums[alive, 0] > level * n
-            if guess and done >= min(_LOOK, n):
-                over |= _looks_above(sums[alive, 0], squares[alive], done, plan.examples, level)
-            if over.any():
-                complete[alive[over]] = False
-                alive = alive[~over]
-                if not len(alive):
-                    break
-        # A model that left: its partial sum over all examples is proved above the level; a guess
-        # is the mean so far.
-        divisor = torch.where(complete | (not guess), torch.full_like(counted, n), counted)
-        return sums / divisor[:, None], complete, samples
 
     # ---------------------------------------------------------------- training
 
@@ -339,36 +311,11 @@ class Objective:
             Gradients `[k, p]` and losses `[k]`. Randomness inside the model (dropout) is drawn
             from torch's global generator.
         """
-        plan = self._gradient_plan(stack, batch)
-        parts = [
-            self._gradients_of(stack[i : i + plan.models], batch, plan)
-            for i in range(0, len(stack), plan.models)
-        ]
-        gradients = torch.cat([part[0] for part in parts])
-        losses = torch.cat([part[1] for part in parts])
+        gradients, losses = self._engine.gradients(self._training_work, stack, batch)
         if self.penalty is not None:
             extra, value = self._penalty_gradients(stack, self.penalty)
             gradients, losses = gradients + extra, losses + value
         return Gradients(gradients, losses, len(stack) * len(batch[1]))
-
-    def _gradients_of(
-        self, stack: Tensor, batch: tuple[Inputs, Tensor], plan: Plan
-    ) -> tuple[Tensor, Tensor]:
-        strategy = STRATEGIES[plan.strategy]
-        whole = Split("minibatch", _tuple(batch[0]), batch[1])
-        gradients: Tensor | None = None
-        losses = torch.zeros(len(stack), device=stack.device, dtype=torch.float64)
-        for inputs, target in whole.chunks(plan.examples):
-            gradient, value = strategy.gradients(
-                self._training_loss, self.layout, stack, inputs, target
-            )
-            share = len(target) / len(whole)
-            gradient = gradient if share == 1 else gradient * share
-            gradients = gradient if gradients is None else gradients.add_(gradient)
-            losses += value[:, 0] * share
-        if gradients is None:
-            raise InputError("expected a minibatch with at least one example, got none")
-        return gradients, losses
 
     def _penalty_gradients(self, stack: Tensor, penalty: Penalty) -> tuple[Tensor, Tensor]:
         thetas = stack.detach().requires_grad_()
@@ -376,34 +323,28 @@ class Objective:
         (gradients,) = torch.autograd.grad(values.sum(), thetas)
         return gradients, values.detach()
 
-    # --------------------------------------------------------------- functions
+    # ------------------------------------------------------------- what is run
 
-    def _values(self, measures: tuple[Criterion, ...]) -> Function:
-        """Sums over the examples of a chunk, one a measure, of one model."""
+    def _evaluation(self, measures: tuple[Criterion, ...]) -> Work:
+        """Sums over the examples of a chunk, one a measure."""
         functions = [measure.per_example(self.loss) for measure in measures]
-        model = self._fast_model
 
-        def values(tensors: dict[str, Tensor], inputs: Inputs, target: Tensor) -> Tensor:
-            output = functional_call(model, tensors, _tuple(inputs))
+        def head(output: Any, target: Tensor) -> Tensor:
             return torch.stack([total(f(output, target), len(target)) for f in functions])
 
-        return values
+        return Work(self._fast_model, self.layout, head)
 
-    def _training_loss(self, tensors: dict[str, Tensor], inputs: Inputs, target: Tensor) -> Tensor:
-        output = functional_call(self._training_model, tensors, _tuple(inputs))
-        loss = self.loss(output, target)
-        return (loss if loss.ndim == 0 else loss.mean()).reshape(1)
+    @cached_property
+    def _training_work(self) -> Work:
+        def head(output: Any, target: Tensor) -> Tensor:
+            loss = self.loss(output, target)
+            return (loss if loss.ndim == 0 else loss.mean()).reshape(1)
 
-    def _buffers(self, theta: Tensor) -> dict[str, Tensor]:
-        return self._statistics.estimate(self.layout.unflatten(theta)) if self._statistics else {}
+        return Work(training_copy(self.model), self.layout, head)
 
     @cached_property
     def _fast_model(self) -> nn.Module:
         return with_fast_pooling(self.model)
-
-    @cached_property
-    def _training_model(self) -> nn.Module:
-        return training_copy(self.model)
 
     @cached_property
     def _statistics(self) -> Statistics | None:
@@ -411,138 +352,35 @@ class Objective:
             return None
         return Statistics(self.model, self.splits[self.training.split], self.calibration)
 
-    # ---------------------------------------------------------------- planning
+    def _buffers(self, theta: Tensor) -> dict[str, Tensor]:
+        return self._statistics.estimate(self.layout.unflatten(theta)) if self._statistics else {}
 
     @cached_property
-    def _planner(self) -> Planner:
-        shapes = [list(t.shape[1:]) for t in (*self.splits["train"].inputs,)]
-        text = f"{self.model} {self.layout} {shapes} {self.loss}".split(" at 0x")[0]
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        threads = torch.get_num_threads()
-        identity = f"{self.name}-{digest} torch {torch.__version__} {self.device} x{threads}"
-        return Planner(identity, self.strategy)
+    def _engine(self) -> Engine:
+        return Engine(
+            Planner(self._identity(), self.strategy),
+            self._buffers if self._statistics else None,
+            whole_batches=self._statistics is not None,
+        )
+
+    def _identity(self) -> str:
+        """What the choice of a plan depends on, beside the stack: network, data, machine."""
+        shapes = [list(t.shape[1:]) for t in self.splits[self.training.split].inputs]
+        digest = hashlib.sha256(f"{self.model} {self.layout} {shapes}".encode()).hexdigest()
+        machine = f"torch {torch.__version__} {self.device} x{torch.get_num_threads()}"
+        return f"{self.name}-{digest[:16]} {machine}"
 
     @property
     def plans(self) -> dict[str, dict[str, str | int]]:
         """Strategies and chunk sizes in use so far, by kind of work."""
-        return self._planner.chosen
-
-    def _evaluation_plan(
-        self, stack: Tensor, data: Split, function: Function, split: str, measures: int
-    ) -> Plan:
-        models = _bucket(len(stack))
-        rows = stack[:models]
-
-        def run(plan: Plan) -> int:
-            group = rows[: plan.models]
-            part = data.take(plan.examples)
-            buffers = [self._buffers(row) for row in group] if self._statistics else []
-            STRATEGIES[plan.strategy].values(
-                function, self.layout, group, buffers, *part.select(slice(None))
-            )
-            return len(group) * len(part)
-
-        key = f"evaluate {split} x{measures} models {models}"
-        return self._planner.choose(key, _candidates(models, len(data), _CHUNKS), run)
-
-    def _gradient_plan(self, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Plan:
-        models = _bucket(len(stack))
-        rows = stack[:models]
-        size = len(batch[1])
-        # Statistics of a batch cannot be put together from parts of it.
-        chunks = (size,) if _uses_batch_statistics(self.model) else (*_CHUNKS, size)
-
-        def run(plan: Plan) -> int:
-            with torch.random.fork_rng(devices=_cuda_devices(self.device)):
-                self._gradients_of(rows[: plan.models], batch, plan)
-            return min(plan.models, len(rows)) * size
-
-        key = f"gradients batch {size} models {models}"
-        return self._planner.choose(key, _candidates(models, size, chunks), run)
-
-    # ------------------------------------------------------------------ checks
+        return self._engine.planner.chosen
 
     def _check(self) -> None:
-        """Evaluate a few examples twice, whole and in halves: a loss must be a repeatable mean."""
+        """Check at the model's weights, and beside them, where no value is zero by construction."""
         theta = self.layout.flatten(dict(self.model.named_parameters()))
-        buffers = self._buffers(theta)
-        measures = (Criterion("loss"), self.criterion)
-        function = self._values(measures)
-        for split in self.splits.values():
-            few = split.take(64)
-
-            def mean(data: Split) -> Tensor:
-                tensors = {**self.layout.unflatten(theta), **buffers}
-                with torch.no_grad():
-                    return function(tensors, *data.select(slice(None)))
-
-            try:
-                whole, again = mean(few), mean(few)
-                half = few.take(max(1, len(few) // 2))
-                rest = Split(split.name, tuple(t[len(half) :] for t in few.inputs),
-                             few.target[len(half) :])  # fmt: skip
-                parts = mean(half) + mean(rest) if len(rest) else whole
-            except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
-                raise InputError(
-                    f"expected model, loss and criterion to fit the '{split.name}' data, got "
-                    f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                ) from error
-            if not torch.equal(whole, again) and not torch.allclose(
-                whole, again, rtol=1e-6, atol=1e-9, equal_nan=True
-            ):
-                raise InputError(
-                    f"expected the same value when evaluated twice on '{split.name}', got "
-                    f"{whole.tolist()} and {again.tolist()}: remove the randomness from the "
-                    "model's evaluation or from the loss"
-                )
-            if not torch.allclose(whole, parts, rtol=1e-3, atol=1e-6, equal_nan=True):
-                raise InputError(
-                    f"expected loss and criterion to be means over examples, got sums "
-                    f"{whole.tolist()} over {len(few)} examples of '{split.name}' but "
-                    f"{parts.tolist()} over its two halves: use reduction='mean' or 'none', "
-                    "without weights that depend on the batch"
-                )
-
-
-_CHUNKS = (256, 64, 1024, 4096)
-_MODELS = 64
-
-
-def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator[Plan]:
-    """Plans to try: the plain loop first, which works for every model."""
-    sizes = list(dict.fromkeys(min(size, examples) for size in chunks))
-    for size in sizes:
-        yield Plan("loop", 1, size)
-    if models > 1:
-        for together in dict.fromkeys((models, min(models, 8))):
-            for size in sizes:
-                # Larger products fall out of every cache and cost memory.
-                if together * size <= 1 << 18:
-                    yield Plan("vmap", together, size)
-
-
-def _bucket(models: int) -> int:
-    """Stack size rounded down to a power of two, so that few sizes are measured."""
-    return min(_MODELS, 1 << (models.bit_length() - 1))
-
-
-def _looks_above(sums: Tensor, squares: Tensor, done: int, chunk: int, level: float) -> Tensor:
-    """Whether the mean so far exceeds the level by over three standard errors, by chunk means."""
-    mean = sums / done
-    chunks = max(2.0, done / chunk)
-    spread = (squares / done - mean**2).clamp_min(0) / (chunks - 1)
-    # With one chunk there is no spread to go by: ask for twice the level instead.
-    margin = 3 * spread.sqrt() if done > chunk else mean.abs() / 2
-    return mean - margin > level
-
-
-def _tuple(inputs: Inputs) -> tuple[Tensor, ...]:
-    return inputs if isinstance(inputs, tuple) else (inputs,)
-
-
-def _uses_batch_statistics(model: nn.Module) -> bool:
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-
-
-def _cuda_devices(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []
+        noise = torch.randn(len(theta), generator=torch.Generator().manual_seed(0))
+        beside = theta + 0.1 * noise.to(theta)
+        work = self._evaluation((Criterion("loss"), self.criterion))
+        for point in (theta, beside):
+            tensors = {**self.layout.unflatten(point), **self._buffers(point)}
+            check_work(work, tensors, self.splits.values())

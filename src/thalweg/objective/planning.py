@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -25,8 +26,11 @@ log = logging.getLogger(__name__)
 
 # A candidate must beat the present choice by this factor to replace it: noise is not a reason.
 _GAIN = 1.15
-# Seconds after which a candidate has been timed well enough.
-_SECONDS = 0.03
+# Runs of a candidate, and seconds after which it has been timed well enough.
+_RUNS = 5
+_SECONDS = 0.1
+# Seconds of measuring after which the best candidate so far will do.
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -84,41 +88,47 @@ class Planner:
 
     def _measure(self, candidates: Iterable[Plan], run: Callable[[Plan], int]) -> Plan:
         best: tuple[float, Plan] | None = None
-        first: Plan | None = None
+        failure: RuntimeError | None = None
+        end = time.monotonic() + _PATIENCE
         for plan in candidates:
-            first = first or plan
+            if best is not None and time.monotonic() > end:
+                break
             if self._fixed and plan.strategy != self._fixed:
                 continue
             try:
-                seconds = _time(plan, run)
+                seconds = _time(plan, run, enough=math.inf if best is None else 3 * best[0])
             except RuntimeError as error:
-                if plan.strategy == self._fixed:
-                    raise InputError(
-                        f"expected a model that strategy '{self._fixed}' can carry out, got "
-                        f"'{str(error).splitlines()[0]}': leave the choice to measurement"
-                    ) from error
+                failure = failure or error
                 log.info("%s does not apply: %s", plan, error)
                 continue
             log.debug("%s: %.3g s a model-example", plan, seconds)
             if best is None or seconds * _GAIN < best[0]:
                 best = (seconds, plan)
         if best is None:
-            raise InputError(f"expected a strategy among loop, vmap, got '{self._fixed}'")
+            how = f"strategy '{self._fixed}'" if self._fixed else "any strategy"
+            first = (str(failure).splitlines() or ["no candidate"])[0]
+            raise InputError(
+                f"expected a model and loss that {how} can carry out, got '{first}': "
+                "check its forward and loss, or leave the choice of a strategy to measurement"
+            ) from failure
         return best[1]
 
 
-def _time(plan: Plan, run: Callable[[Plan], int]) -> float:
+def _time(plan: Plan, run: Callable[[Plan], int], enough: float) -> float:
+    """Seconds a model-example: the least of a few runs, since other work only ever adds."""
     run(plan)  # the first call pays for warming up
-    seconds, work = 0.0, 0
-    for _ in range(5):
+    least, spent = math.inf, 0.0
+    for _ in range(_RUNS):
         start = time.perf_counter()
-        work += run(plan)
+        work = run(plan)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        seconds += time.perf_counter() - start
-        if seconds > _SECONDS:
+        seconds = time.perf_counter() - start
+        least = min(least, seconds / work)
+        spent += seconds
+        if least > enough or spent > _SECONDS:
             break
-    return seconds / work
+    return least
 
 
 def _file() -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,5 +66,6 @@ def _tiles(layer: nn.Module) -> bool:
     )
 
 
-def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+def _pair(size: Any) -> tuple[int, int]:
+    """Height and width, from either form in which a layer keeps them."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])

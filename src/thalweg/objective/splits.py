@@ -54,6 +54,10 @@ class Split:
             inputs, target = _as_tuple(data[0]), data[1]
         else:
             inputs, target = _gather(name, data)
+        if any(t.ndim == 0 for t in (*inputs, target)):
+            raise InputError(
+                f"expected tensors [n, ...] with examples first in split '{name}', got a scalar"
+            )
         lengths = [len(t) for t in (*inputs, target)]
         if len(set(lengths)) != 1:
             raise InputError(
@@ -135,15 +139,23 @@ def _as_tuple(inputs: Any) -> tuple[Tensor, ...]:
 
 
 def _gather(name: str, batches: Iterable[Any]) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Join the batches of one pass; a second pass must bring the same examples."""
+    """Join the batches of one pass; a second pass must bring the same examples.
+
+    The examples are put in the order of their digests, so that a loader that shuffles gives the
+    same split every time.
+
+    Raises:
+        InputError: if it does not.
+    """
     inputs, target = _one_pass(name, batches)
-    again = _one_pass(name, batches)
-    if _digests(inputs, target) != _digests(*again):
+    digests, again = _digests(inputs, target), _digests(*_one_pass(name, batches))
+    if sorted(digests) != sorted(again):
         raise InputError(
             f"expected the same examples of split '{name}' in every pass, got others in the "
             "second: give tensors, or a loader without augmentation, sampling or drop_last"
         )
-    return inputs, target
+    order = torch.tensor(sorted(range(len(digests)), key=digests.__getitem__))
+    return tuple(t[order] for t in inputs), target[order]
 
 
 def _one_pass(name: str, batches: Iterable[Any]) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -164,14 +176,27 @@ def _one_pass(name: str, batches: Iterable[Any]) -> tuple[tuple[Tensor, ...], Te
             f"expected batches (inputs, target) of tensors in split '{name}', got "
             f"{type(gathered[0]).__name__}"
         )
-    columns = zip(*(_as_tuple(batch[0]) for batch in gathered), strict=True)
-    return tuple(torch.cat(c) for c in columns), torch.cat([batch[1] for batch in gathered])
+    try:
+        columns = list(zip(*(_as_tuple(batch[0]) for batch in gathered), strict=True))
+        inputs = tuple(torch.cat(column) for column in columns)
+        target = torch.cat([batch[1] for batch in gathered])
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"expected batches of equal widths in split '{name}', got tensors that do not join "
+            f"({str(error).splitlines()[0]}): wrap a data set of single examples in a DataLoader"
+        ) from error
+    if len({len(t) for t in (*inputs, target)}) != 1:
+        raise InputError(
+            f"expected as many targets as inputs in split '{name}', got single examples or "
+            "unequal lengths: wrap a data set of single examples in a DataLoader"
+        )
+    return inputs, target
 
 
 def _digests(inputs: tuple[Tensor, ...], target: Tensor) -> list[bytes]:
-    """One digest an example, sorted: equal for the same examples in any order."""
+    """One digest an example."""
     columns = [t.detach().cpu().contiguous().numpy() for t in (*inputs, target)]
-    return sorted(
+    return [
         hashlib.blake2b(b"".join(row.tobytes() for row in rows), digest_size=16).digest()
         for rows in zip(*columns, strict=True)
-    )
+    ]

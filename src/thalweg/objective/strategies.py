@@ -1,49 +1,63 @@
 """How a stack of models is evaluated and differentiated: same result, different speed.
 
-A strategy takes a function of one model's named tensors and one chunk of data, and carries it
-out for a stack `[k, p]`. Which one is faster depends on the network (small dense ones gain from
-``vmap``, convolutions lose), so :mod:`thalweg.objective.planning` measures before it chooses.
+A strategy runs a model for every row of a stack `[k, p]` on one chunk of data and reduces each
+output by a *head*. Which one is faster depends on the network (dense ones gain from products
+over the whole stack, convolutions lose), so :mod:`thalweg.objective.planning` measures before it
+chooses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from torch.func import vmap
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
+from thalweg.objective.chain import forward_chain
 from thalweg.objective.splits import Inputs
 from thalweg.parameters import Layout
 
-Function = Callable[[dict[str, Tensor], Inputs, Tensor], Tensor]
-"""From named tensors of one model and a chunk of data to values `[q]`; the first one is the loss
-where a gradient is taken."""
+Head = Callable[[Any, Tensor], Tensor]
+"""From the output of one model and the target of a chunk to values `[q]`; the first one is the
+loss where a gradient is taken."""
 
 Buffers = Sequence[dict[str, Tensor]]
 """Named buffers that depend on θ, one dictionary a model; empty where there are none."""
 
 
-class Strategy(Protocol):
-    """A way to carry out a function of one model on a stack of them."""
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is to be carried out for each row of a stack.
 
-    name: str
+    Attributes:
+        model: whose parameters are replaced by the row's.
+        layout: names and shapes of the row.
+        head: what is taken from the model's output.
+    """
+
+    model: nn.Module
+    layout: Layout
+    head: Head
+
+    def one(self, tensors: dict[str, Tensor], inputs: Inputs, target: Tensor) -> Tensor:
+        """Values `[q]` of one model."""
+        return self.head(functional_call(self.model, tensors, as_tuple(inputs)), target)
+
+
+class Strategy(Protocol):
+    """A way to carry out work on a stack of models; RuntimeError where it does not apply."""
 
     def values(
-        self,
-        function: Function,
-        layout: Layout,
-        stack: Tensor,
-        buffers: Buffers,
-        inputs: Inputs,
-        target: Tensor,
+        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
     ) -> Tensor:
         """Values `[k, q]` of a stack `[k, p]` on one chunk, without a graph."""
         ...
 
     def gradients(
-        self, function: Function, layout: Layout, stack: Tensor, inputs: Inputs, target: Tensor
+        self, work: Work, stack: Tensor, inputs: Inputs, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Gradients `[k, p]` of the first value, and the values `[k, q]`."""
         ...
@@ -52,74 +66,86 @@ class Strategy(Protocol):
 class Loop:
     """One model after the other: works for every module."""
 
-    name = "loop"
-
     def values(
-        self,
-        function: Function,
-        layout: Layout,
-        stack: Tensor,
-        buffers: Buffers,
-        inputs: Inputs,
-        target: Tensor,
+        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
     ) -> Tensor:
         """See :class:`Strategy`."""
         with torch.inference_mode():
-            return torch.stack([
-                function({**layout.unflatten(row), **(buffers[i] if buffers else {})},
-                         inputs, target)
-                for i, row in enumerate(stack)
-            ])  # fmt: skip
+            values = []
+            for i, row in enumerate(stack):
+                own = buffers[i] if buffers else {}
+                values.append(work.one({**work.layout.unflatten(row), **own}, inputs, target))
+            return torch.stack(values)
 
     def gradients(
-        self, function: Function, layout: Layout, stack: Tensor, inputs: Inputs, target: Tensor
+        self, work: Work, stack: Tensor, inputs: Inputs, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :class:`Strategy`."""
         gradients, values = [], []
         for row in stack:
             theta = row.detach().requires_grad_()
-            value = function(layout.unflatten(theta), inputs, target)
+            value = work.one(work.layout.unflatten(theta), inputs, target)
             gradients.append(torch.autograd.grad(value[0], theta)[0])
             values.append(value.detach())
         return torch.stack(gradients), torch.stack(values)
 
 
-class Vmap:
-    """All models at once, through ``torch.func.vmap``: every operation needs a batching rule."""
+class _Together:
+    """All models in one graph: they share nothing, so the gradient of the sum is all gradients."""
 
-    name = "vmap"
+    def forward(
+        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
+    ) -> Tensor:
+        """Values `[k, q]`."""
+        raise NotImplementedError
 
     def values(
-        self,
-        function: Function,
-        layout: Layout,
-        stack: Tensor,
-        buffers: Buffers,
-        inputs: Inputs,
-        target: Tensor,
+        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
     ) -> Tensor:
         """See :class:`Strategy`."""
-        together = {
-            name: torch.stack([own[name] for own in buffers])
-            for name in (buffers[0] if buffers else {})
-        }
         with torch.no_grad():
-            return vmap(lambda tensors: function(tensors, inputs, target))(
-                {**layout.unflatten(stack), **together}
-            )
+            return self.forward(work, stack, buffers, inputs, target)
 
     def gradients(
-        self, function: Function, layout: Layout, stack: Tensor, inputs: Inputs, target: Tensor
+        self, work: Work, stack: Tensor, inputs: Inputs, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :class:`Strategy`."""
         thetas = stack.detach().requires_grad_()
-        # The models share nothing, so the gradient of the sum is the stack of the gradients;
-        # plain autograd around one vmap costs less than vmap around a functional gradient.
-        values = vmap(lambda tensors: function(tensors, inputs, target), randomness="different")(
-            layout.unflatten(thetas)
-        )
+        values = self.forward(work, thetas, [], inputs, target)
         (gradients,) = torch.autograd.grad(values[:, 0].sum(), thetas)
         return gradients, values.detach()
 
 
-STRATEGIES: dict[str, Strategy] = {"loop": Loop(), "vmap": Vmap()}
+class Vmap(_Together):
+    """Through ``torch.func.vmap``: every operation needs a batching rule."""
+
+    def forward(
+        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
+    ) -> Tensor:
+        """Values `[k, q]`."""
+        names = buffers[0] if buffers else {}
+        together = {name: torch.stack([own[name] for own in buffers]) for name in names}
+        # Dropout must not strike the same units in all models.
+        mapped = vmap(lambda tensors: work.one(tensors, inputs, target), randomness="different")
+        return mapped({**work.layout.unflatten(stack), **together})
+
+
+class Dense(_Together):
+    """Chains of linear layers and elementwise functions: one product a layer for all models."""
+
+    def forward(
+        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
+    ) -> Tensor:
+        """Values `[k, q]`."""
+        if buffers or isinstance(inputs, tuple):
+            raise RuntimeError("a chain of linear layers has one input and no buffers")
+        outputs = forward_chain(work.model, work.layout.unflatten(stack), inputs)
+        return vmap(lambda output: work.head(output, target))(outputs)
+
+
+STRATEGIES: dict[str, Strategy] = {"loop": Loop(), "vmap": Vmap(), "dense": Dense()}
+
+
+def as_tuple(inputs: Inputs) -> tuple[Tensor, ...]:
+    """Arguments of a model's forward."""
+    return inputs if isinstance(inputs, tuple) else (inputs,)

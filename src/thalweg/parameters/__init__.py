@@ -2,11 +2,12 @@
 
 from thalweg.parameters.checkpoint import load_checkpoint, replacing, save_checkpoint
 from thalweg.parameters.layout import Layout
-from thalweg.parameters.resolve import Source, check_finite, fingerprint, resolve
+from thalweg.parameters.resolve import Source, aliases, check_finite, fingerprint, resolve
 
 __all__ = [
     "Layout",
     "Source",
+    "aliases",
     "check_finite",
     "fingerprint",
     "load_checkpoint",

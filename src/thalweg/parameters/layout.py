@@ -50,6 +50,12 @@ class Layout:
             InputError: if nothing is trainable, or a trainable tensor is not float32 or float64,
                 or both occur together.
         """
+        for name, parameter in model.named_parameters():
+            if isinstance(parameter, nn.parameter.UninitializedParameter):
+                raise InputError(
+                    f"expected parameters with shapes, got '{name}' of a lazy layer: run a batch "
+                    "through the model first"
+                )
         trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not trainable:
             raise InputError(

@@ -50,6 +50,12 @@ def resolve(source: Source, model: nn.Module, layout: Layout, label: str) -> Ten
         tensors = source.state_dict()
     elif isinstance(source, Mapping):
         tensors = source
+        for name, value in tensors.items():
+            if not isinstance(value, Tensor):
+                raise InputError(
+                    f"expected tensors in the state dict of {label}, got {type(value).__name__} "
+                    f"at '{name}'"
+                )
     else:
         raise InputError(
             f"expected a module, a state dict, a flat vector or a file for {label}, "
@@ -102,37 +108,38 @@ def _resolve_vector(theta: Tensor, layout: Layout, label: str) -> Tensor:
 
 
 def _unwrap(tensors: Mapping[str, Tensor], layout: Layout) -> Mapping[str, Tensor]:
-    """Strip the prefix that DataParallel or torch.compile put before every name."""
-    for prefix in _WRAPPERS:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            stripped = {name.removeprefix(prefix): t for name, t in tensors.items()}
-            if set(layout.names) & set(stripped) and not set(layout.names) & set(tensors):
-                return stripped
-    return tensors
+    """Strip the prefixes that DataParallel and torch.compile put before every name."""
+    stripped = tensors
+    while stripped and not set(layout.names) & set(stripped):
+        prefix = next((p for p in _WRAPPERS if all(n.startswith(p) for n in stripped)), None)
+        if prefix is None:
+            return tensors
+        stripped = {name.removeprefix(prefix): t for name, t in stripped.items()}
+    return stripped
 
 
 def _resolve_names(
     tensors: Mapping[str, Tensor], model: nn.Module, layout: Layout, label: str
 ) -> Tensor:
-    aliases = _aliases(model)
+    shared = aliases(model)
     known = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
-    missing = [n for n in layout.names if not any(a in tensors for a in aliases[n])]
+    missing = [n for n in layout.names if not any(a in tensors for a in shared[n])]
     extra = [n for n in tensors if n not in known and n not in model.state_dict()]
     if missing or extra:
         raise InputError(
             f"expected the parameters of {type(model).__name__} in {label}, got other names: "
             f"missing {_listed(missing)}; unexpected {_listed(extra)}"
         )
-    chosen = {n: next(tensors[a] for a in aliases[n] if a in tensors) for n in layout.names}
+    chosen = {n: next(tensors[a] for a in shared[n] if a in tensors) for n in layout.names}
     for name, shape in zip(layout.names, layout.shapes, strict=True):
-        for alias in aliases[name]:
+        for alias in shared[name]:
             got = tensors.get(alias)
             if got is not None and tuple(got.shape) != shape:
                 raise InputError(
                     f"expected shape {list(shape)} for parameter '{alias}', got "
                     f"{list(got.shape)} in {label}: the architectures differ"
                 )
-            if got is not None and not torch.equal(got, chosen[name]):
+            if got is not None and got is not chosen[name] and not torch.equal(got, chosen[name]):
                 raise InputError(
                     f"expected equal tensors for '{name}' and '{alias}', which the model ties, "
                     f"got different ones in {label}"
@@ -146,7 +153,7 @@ def _resolve_names(
             )
     theta = layout.flatten({n: t.cpu() for n, t in chosen.items()}).clone()
     check_finite(theta, layout, label)
-    _check_fixed(tensors, known, set(layout.names), aliases, label)
+    _check_fixed(tensors, known, set(layout.names), shared, label)
     return theta
 
 
@@ -154,11 +161,11 @@ def _check_fixed(
     tensors: Mapping[str, Tensor],
     known: Mapping[str, Tensor],
     trainable: set[str],
-    aliases: Mapping[str, Sequence[str]],
+    shared: Mapping[str, Sequence[str]],
     label: str,
 ) -> None:
     """What a path cannot move must be the same in the source as in the model."""
-    movable = {alias for name in trainable for alias in aliases[name]}
+    movable = {alias for name in trainable for alias in shared[name]}
     for name, own in known.items():
         got = tensors.get(name)
         if got is None or name in movable or name.rpartition(".")[2] in _STATISTICS:
@@ -171,8 +178,8 @@ def _check_fixed(
             )
 
 
-def _aliases(model: nn.Module) -> dict[str, list[str]]:
-    """First name of every parameter, to all names that share its tensor."""
+def aliases(model: nn.Module) -> dict[str, list[str]]:
+    """First name of every parameter, to all names that share its tensor, its own included."""
     first: dict[int, str] = {}
     names: dict[str, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

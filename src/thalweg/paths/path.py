@@ -16,17 +16,22 @@ from thalweg.parameters import Layout
 
 
 class Path(Protocol):
-    """Any curve from θA to θB.
+    """Any curve from θA to θB."""
 
-    Attributes:
-        kind: ``"polygonal"`` or ``"bezier"``.
-        points: `[n, p]`: vertices or control points, both endpoints included, in order.
-        layout: names and shapes of the parameters.
-    """
+    @property
+    def kind(self) -> str:
+        """``"polygonal"`` or ``"bezier"``."""
+        ...
 
-    kind: str
-    points: Tensor
-    layout: Layout
+    @property
+    def points(self) -> Tensor:
+        """`[n, p]`: vertices or control points, both endpoints included, in order."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """Names and shapes of the parameters."""
+        ...
 
     def at(self, t: Tensor) -> Tensor:
         """Points `[m, p]` of the curve at `t` `[m]` in [0, 1]."""
@@ -121,7 +126,7 @@ class Polygonal(_Curve):
         inside = np.divide(wanted - knots[segment], width, out=np.zeros_like(width),
                            where=width > 0).clip(0, 1)  # fmt: skip
         return torch.cat([
-            interpolate(self.points[i], self.points[i + 1], torch.tensor([s]))
+            interpolate(self.points[i], self.points[i + 1], torch.tensor([s], dtype=torch.float64))
             for i, s in zip(segment.tolist(), inside.tolist(), strict=True)
         ])  # fmt: skip
 
@@ -167,7 +172,7 @@ class Bezier(_Curve):
         gram = (steps @ steps.T).cpu().numpy()
 
         def speed(t: float) -> float:
-            weights = _bernstein(torch.tensor([t]), degree - 1)[0].numpy()
+            weights = _bernstein(torch.tensor([t], dtype=torch.float64), degree - 1)[0].numpy()
             return degree * math.sqrt(max(weights @ gram @ weights, 0.0))
 
         return quad(speed, 0, 1, epsabs=0, epsrel=1e-10, limit=200)[0]
@@ -202,6 +207,10 @@ def _bernstein(t: Tensor, degree: int) -> Tensor:
 
 
 def _check_points(points: Tensor, layout: Layout) -> None:
+    if points.dtype != layout.dtype:
+        raise InputError(
+            f"expected points of the layout's dtype {layout.dtype}, got {points.dtype}"
+        )
     if points.ndim != 2 or len(points) < 2 or points.shape[1] != layout.size:
         raise InputError(
             f"expected at least two points [n, {layout.size}] for a path, "

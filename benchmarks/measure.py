@@ -1,0 +1,127 @@
+"""Common to all benchmarks: the machine, endpoints, and ours against the reference."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from benchmarks.reference import Cost, Setting, reference_dss
+from thalweg import Connection, Greedy, connect_pairs, train
+from thalweg.objective import Objective
+from thalweg.tasks import Task
+
+Pair = tuple[Tensor, Tensor]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def endpoints(task: Task, objective: Objective, level: float, pairs: int, seed: int) -> list[Pair]:
+    """Pairs of independently initialized models, trained to alpha·L0.
+
+    Args:
+        task: initializes the models.
+        objective: trains them.
+        level: L0.
+        pairs: how many.
+        seed: of the first model; the others follow.
+    """
+    initial = [
+        objective.theta(task.initialize(Generator().manual_seed(seed + i)))
+        for i in range(2 * pairs)
+    ]
+    trained = train(objective, initial, task.alpha * level, seed=seed)
+    return [(trained[2 * i].theta, trained[2 * i + 1].theta) for i in range(pairs)]
+
+
+def compare(
+    name: str,
+    task: Task,
+    objective: Objective,
+    setting: Setting,
+    *,
+    level: float,
+    pairs: int,
+    rounds: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Connect the same pairs by ours and by the reference, in turn, and report ratios.
+
+    Args:
+        name: of the benchmark.
+        task: names the network and how its beads are placed.
+        objective: for ours.
+        setting: the same problem for the reference.
+        level: L0.
+        pairs: how many.
+        rounds: how often each is timed; the median counts.
+        seed: of endpoints and minibatches.
+
+    Returns:
+        The document of ``python -m benchmarks NAME --json``.
+    """
+    ends = endpoints(task, objective, level, pairs, seed)
+    method = Greedy(alpha=task.alpha, t_star=task.t_star)
+    # Plans are measured once a machine and kept; the timed rounds find them there.
+    connect_pairs(objective, ends, threshold=level, method=method, seed=seed)
+    ours_seconds, reference_seconds = [], []
+    ours: list[Connection] = []
+    reference: list[Cost] = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        ours = connect_pairs(objective, ends, threshold=level, method=method, seed=seed)
+        ours_seconds.append(time.perf_counter() - begin)
+        reference = [reference_dss(setting, a, b, level, seed) for a, b in ends]
+        reference_seconds.append(sum(cost.seconds for cost in reference))
+    mine = {
+        "seconds": statistics.median(ours_seconds),
+        "gradient_samples": sum(c.counts.gradient_samples for c in ours),
+        "criterion_samples": sum(c.counts.criterion_samples for c in ours),
+        "beads": sum(c.beads for c in ours),
+        "connected": sum(c.connected for c in ours),
+        "certificate": ours[0].certificate,
+        "plans": objective.plans,
+    }
+    theirs = {
+        "seconds": statistics.median(reference_seconds),
+        "gradient_samples": sum(c.gradient_samples for c in reference),
+        "criterion_samples": sum(c.criterion_samples for c in reference),
+        "beads": sum(c.beads for c in reference),
+        "connected": sum(c.connected for c in reference),
+        "setting": {
+            key: value
+            for key, value in asdict_shallow(setting).items()
+            if isinstance(value, int | float | None)
+        },
+    }
+    ratios = {
+        key: theirs[key] / mine[key] for key in ("seconds", "gradient_samples", "criterion_samples")
+    }
+    return {
+        "name": name,
+        "pairs": pairs,
+        "threshold": level,
+        "ratios": ratios,
+        "ours": mine,
+        "reference": theirs,
+        "machine": machine(),
+    }
+
+
+def asdict_shallow(setting: Setting) -> dict[str, Any]:
+    """Fields of a setting, its model and data left as they are."""
+    return {key: getattr(setting, key) for key in setting.__dataclass_fields__}

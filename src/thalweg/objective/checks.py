@@ -1,0 +1,64 @@
+"""Cheap checks that model, loss and data make an objective: a repeatable mean over examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from thalweg.errors import InputError
+from thalweg.objective.splits import Split
+from thalweg.objective.strategies import Work
+
+_EXAMPLES = 64
+
+
+def check_work(work: Work, tensors: dict[str, Tensor], splits: Iterable[Split]) -> None:
+    """Evaluate a few examples of every split twice, whole and in halves.
+
+    Args:
+        work: its head returns sums over examples.
+        tensors: parameters, and buffers that depend on them.
+        splits: the data.
+
+    Raises:
+        InputError: if something does not fit, two evaluations differ, or the whole is not the
+            sum of its halves.
+    """
+    for split in splits:
+        few = split.take(_EXAMPLES)
+        try:
+            whole, again = _sums(work, tensors, few), _sums(work, tensors, few)
+            parts = sum(_sums(work, tensors, half) for half in _halves(few))
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise InputError(
+                f"expected model, loss and criterion to fit the '{split.name}' data, got "
+                f"{type(error).__name__}: {first}"
+            ) from error
+        if not torch.allclose(whole, again, rtol=1e-6, atol=1e-9, equal_nan=True):
+            raise InputError(
+                f"expected the same value when evaluated twice on '{split.name}', got "
+                f"{whole.tolist()} and {again.tolist()}: the loss is not deterministic; remove "
+                "the randomness from the model's evaluation or from the loss"
+            )
+        if not torch.allclose(whole, torch.as_tensor(parts), rtol=1e-3, atol=0, equal_nan=True):
+            raise InputError(
+                f"expected loss and criterion to be means over examples, got other values on "
+                f"{len(few)} examples of '{split.name}' than on their halves: use "
+                "reduction='mean' or 'none', without weights that depend on the batch"
+            )
+
+
+def _sums(work: Work, tensors: dict[str, Tensor], data: Split) -> Tensor:
+    with torch.no_grad():
+        return work.one(tensors, *data.select(slice(None)))
+
+
+def _halves(data: Split) -> list[Split]:
+    if len(data) == 1:
+        return [data]
+    half = len(data) // 2
+    second = Split(data.name, tuple(t[half:] for t in data.inputs), data.target[half:])
+    return [data.take(half), second]

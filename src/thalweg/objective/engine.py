@@ -1,0 +1,238 @@
+"""The engine: carries out work on stacks of models, chunk by chunk, by the plan that is fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thalweg.errors import InputError
+from thalweg.objective.planning import Plan, Planner
+from thalweg.objective.splits import Inputs, Split
+from thalweg.objective.strategies import STRATEGIES, Work, as_tuple
+
+# Examples of a chunk, and models carried out together, among which a plan is chosen.
+_CHUNKS = (1024, 2560, 256, 8192, 64)
+_MODELS = 64
+# Models × examples beyond which activations fall out of every cache.
+_MOST_TOGETHER = 1 << 17
+# Examples to look at before a guess.
+_LOOK = 512
+
+BuffersOf = Callable[[Tensor], dict[str, Tensor]]
+"""Buffers that depend on θ `[p]`: the statistics of BatchNorm."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means over the examples of a split, of a stack of models.
+
+    Attributes:
+        values: `[k, q]`, float64.
+        complete: `[k]`, bool: whether every example was looked at.
+        samples: models × examples looked at.
+    """
+
+    values: Tensor
+    complete: Tensor
+    samples: int
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """A level above which an exact mean is of no interest.
+
+    Attributes:
+        level: of the mean of the first value.
+        proof: no example's value is negative, so that a partial sum proves the mean above.
+        guess: leave also when a first part of the examples puts the mean above by more than
+            three standard errors.
+    """
+
+    level: float
+    proof: bool
+    guess: bool
+
+
+class Engine:
+    """Evaluates and differentiates stacks of models.
+
+    Args:
+        planner: chooses strategies and chunk sizes.
+        buffers_of: buffers that depend on θ; None where there are none.
+        whole_batches: gradients need the minibatch in one piece (statistics of a batch).
+    """
+
+    def __init__(
+        self, planner: Planner, buffers_of: BuffersOf | None, *, whole_batches: bool
+    ) -> None:
+        self.planner = planner
+        self._buffers_of = buffers_of
+        self._whole_batches = whole_batches
+
+    def means(
+        self, work: Work, stack: Tensor, data: Split, key: str, ceiling: Ceiling | None = None
+    ) -> Means:
+        """Means over a split of what the work's head sums over a chunk.
+
+        Args:
+            work: its head returns sums over the examples of a chunk, `[q]`.
+            stack: `[k, p]`.
+            data: the split.
+            key: names the head, for the choice of a plan.
+            ceiling: where to stop early.
+        """
+        plan = self._evaluation_plan(work, stack, data, key)
+        groups = [
+            self._means_of_group(work, stack[i : i + plan.models], data, plan, ceiling)
+            for i in range(0, len(stack), plan.models)
+        ]
+        return Means(
+            values=torch.cat([group.values for group in groups]),
+            complete=torch.cat([group.complete for group in groups]),
+            samples=sum(group.samples for group in groups),
+        )
+
+    def gradients(
+        self, work: Work, stack: Tensor, batch: tuple[Inputs, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients `[k, p]` and means `[k]` of the head's first value, a mean over a chunk.
+
+        Args:
+            work: what to differentiate.
+            stack: `[k, p]`.
+            batch: one minibatch.
+        """
+        plan = self._gradient_plan(work, stack, batch)
+        parts = [
+            _gradients_of_group(work, stack[i : i + plan.models], batch, plan)
+            for i in range(0, len(stack), plan.models)
+        ]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+    def _means_of_group(
+        self, work: Work, stack: Tensor, data: Split, plan: Plan, ceiling: Ceiling | None
+    ) -> Means:
+        """Models carried out together; each leaves once it is known to be above the ceiling."""
+        strategy = STRATEGIES[plan.strategy]
+        buffers = self._buffers(stack)
+        n, k = len(data), len(stack)
+        alive = torch.arange(k, device=stack.device)
+        sums = squares = torch.zeros(0)
+        complete = torch.ones(k, dtype=torch.bool, device=stack.device)
+        seen = torch.zeros(k, dtype=torch.float64, device=stack.device)
+        done = samples = 0
+        for inputs, target in data.chunks(plan.examples):
+            rows = stack if len(alive) == k else stack[alive]
+            own = [buffers[i] for i in alive.tolist()] if buffers else []
+            part = strategy.values(work, rows, own, inputs, target)
+            if not done:
+                sums = torch.zeros(k, part.shape[1], dtype=torch.float64, device=stack.device)
+                squares = torch.zeros_like(sums[:, 0])
+            size = len(target)
+            done += size
+            samples += size * len(alive)
+            sums[alive] += part
+            squares[alive] += part[:, 0] ** 2 / size
+            seen[alive] = done
+            if ceiling is None or done == n:
+                continue
+            over = _over(ceiling, sums[alive, 0], squares[alive], done, n, plan.examples)
+            if over.any():
+                complete[alive[over]] = False
+                alive = alive[~over]
+                if not len(alive):
+                    break
+        # A model that left on a proof is above the level by what it has; on a guess, by its mean.
+        divisor = seen if ceiling is not None and ceiling.guess else torch.full_like(seen, n)
+        return Means(sums / divisor[:, None], complete, samples)
+
+    def _buffers(self, stack: Tensor) -> list[dict[str, Tensor]]:
+        return [] if self._buffers_of is None else [self._buffers_of(row) for row in stack]
+
+    def _evaluation_plan(self, work: Work, stack: Tensor, data: Split, key: str) -> Plan:
+        models = _bucket(len(stack))
+        rows = stack[:models]
+        buffers: list[dict[str, Tensor]] = []
+
+        def run(plan: Plan) -> int:
+            group, part = rows[: plan.models], data.take(plan.examples)
+            if not buffers:
+                buffers.extend(self._buffers(rows))
+            STRATEGIES[plan.strategy].values(
+                work, group, buffers[: len(group)], *part.select(slice(None))
+            )
+            return len(group) * len(part)
+
+        candidates = _candidates(models, len(data), _CHUNKS)
+        return self.planner.choose(f"evaluate {key} models {models}", candidates, run)
+
+    def _gradient_plan(self, work: Work, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Plan:
+        models = _bucket(len(stack))
+        rows = stack[:models]
+        size = len(batch[1])
+
+        def run(plan: Plan) -> int:
+            devices = [stack.device] if stack.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                _gradients_of_group(work, rows[: plan.models], batch, plan)
+            return min(plan.models, len(rows)) * size
+
+        chunks = (size,) if self._whole_batches else (size, *_CHUNKS)
+        candidates = _candidates(models, size, chunks)
+        return self.planner.choose(f"gradients batch {size} models {models}", candidates, run)
+
+
+def _gradients_of_group(
+    work: Work, stack: Tensor, batch: tuple[Inputs, Tensor], plan: Plan
+) -> tuple[Tensor, Tensor]:
+    strategy = STRATEGIES[plan.strategy]
+    whole = Split("minibatch", as_tuple(batch[0]), batch[1])
+    gradients: Tensor | None = None
+    losses = torch.zeros(len(stack), device=stack.device, dtype=torch.float64)
+    for inputs, target in whole.chunks(plan.examples):
+        gradient, value = strategy.gradients(work, stack, inputs, target)
+        share = len(target) / len(whole)
+        gradient = gradient if share == 1 else gradient * share
+        gradients = gradient if gradients is None else gradients.add_(gradient)
+        losses += value[:, 0] * share
+    if gradients is None:
+        raise InputError("expected a minibatch with at least one example, got none")
+    return gradients, losses
+
+
+def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator[Plan]:
+    """Plans to try: the plain loop first, which works for every model."""
+    sizes = list(dict.fromkeys(min(size, examples) for size in chunks))
+    yield Plan("loop", 1, sizes[0])
+    for strategy in ("dense", "vmap"):
+        for together in dict.fromkeys((min(models, 16), models, min(models, 4))):
+            for size in sizes:
+                if together * size <= _MOST_TOGETHER:
+                    yield Plan(strategy, together, size)
+    for size in sizes[1:]:
+        yield Plan("loop", 1, size)
+
+
+def _bucket(models: int) -> int:
+    """Stack size rounded down to a power of two, so that few sizes are measured."""
+    return min(_MODELS, 1 << (models.bit_length() - 1))
+
+
+def _over(ceiling: Ceiling, sums: Tensor, squares: Tensor, done: int, n: int, chunk: int) -> Tensor:
+    """Which models are above the ceiling after `done` of `n` examples, for sure or as guessed."""
+    over = torch.zeros_like(sums, dtype=torch.bool)
+    if ceiling.proof:
+        over |= sums / n > ceiling.level
+    if ceiling.guess and done >= min(_LOOK, n):
+        mean = sums / done
+        if done > chunk:
+            # Standard error of the mean, from the spread of the means of the chunks.
+            variance = (squares / done - mean**2).clamp_min(0) / (done / chunk - 1)
+            margin = 3 * variance.sqrt()
+        else:
+            margin = mean.abs() / 2  # one chunk has no spread: ask for twice the level
+        over |= mean - margin > ceiling.level
+    return over

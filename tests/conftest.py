@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,11 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real data sets: name their folder in THALWEG_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plans_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Choices of strategy made by tests are not remembered for anybody else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THALWEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from thalweg.certify import Certificate, Certifier, Span
@@ -22,10 +23,13 @@ from thalweg.connect.pool import Bead, Pool
 from thalweg.connect.store import Store
 from thalweg.errors import InputError
 from thalweg.objective import Objective
-from thalweg.paths import distance
+from thalweg.paths import distance, interpolate
 
 # Seconds of training between two reports of progress.
 _SLICE = 0.2
+# Points of a segment, and examples, that tell where it is highest.
+_PLACES = 7
+_SAMPLE = 2048
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,28 @@ class Search:
                 criterion_samples=certificate.samples,
             )
         self.report()
+
+    def highest(self, pieces: Sequence[tuple[String, Piece]]) -> list[float]:
+        """Where on each segment the criterion seems highest: among seven places, on a sample.
+
+        A refusal needs one value above the threshold, not the largest. Up to 2,048 examples tell
+        where that one lies well enough to start a bead there.
+        """
+        if not pieces:
+            return []
+        split = self.objective.criterion.split
+        sample = self.objective.with_examples({split: _SAMPLE})
+        t = torch.linspace(0, 1, _PLACES + 2, dtype=torch.float64)[1:-1]
+        places = []
+        for string, piece in pieces:
+            stack = interpolate(self.store[piece.left], self.store[piece.right], t)
+            result = sample.criterion_of(stack.to(self.objective.device))
+            values = result.values[:, 0].nan_to_num(nan=math.inf)
+            places.append(float(t[int(values.argmax())]))
+            string.counts += Counts(
+                criterion_evaluations=result.evaluations, criterion_samples=result.samples
+            )
+        return places
 
     def train(self) -> list[Bead]:
         """Train until some beads have ended; none if the time is up."""

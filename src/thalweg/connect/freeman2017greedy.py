@@ -65,8 +65,9 @@ class Greedy:
             if piece.certificate is None
         ]
         search.certify(fresh)
-        for string, piece in fresh:
-            if string.outcome is None and not _accepted(piece):
+        refused = [(string, piece) for string, piece in fresh if not _accepted(piece)]
+        for string, piece in refused:
+            if string.outcome is None and self._affordable(search, string, piece):
                 self._split(search, state, string, piece)
         for string in search.open:
             if all(_accepted(piece) for piece in string.pieces):
@@ -77,23 +78,26 @@ class Greedy:
                 self._finish(search, string, piece, bead)
         return {bead: place for bead, place in state.items() if place[0].outcome is None}
 
-    def _split(self, search: Search, state: State, string: String, piece: Piece) -> None:
-        """Put a bead on a refused segment, unless the budget forbids it."""
+    def _affordable(self, search: Search, string: String, piece: Piece) -> bool:
+        """Whether the budget allows one more bead; if not, the string has ended."""
         budget = search.budget
-        if piece.depth >= budget.depth or string.created >= budget.beads:
-            what = f"depth {budget.depth}" if piece.depth >= budget.depth else (
-                f"{budget.beads} beads"
-            )  # fmt: skip
-            certificate = piece.certificate
-            seen = "" if certificate is None else f", where {certificate.seen:.6g} was found"
-            search.end(
-                string, Outcome.BUDGET_EXHAUSTED,
-                f"the budget of {what} was reached with a segment still above "
-                f"{string.threshold:g}{seen}",
-            )  # fmt: skip
-            return
+        if piece.depth < budget.depth and string.created < budget.beads:
+            return True
+        what = f"{budget.beads} beads"
+        if piece.depth >= budget.depth:
+            what = f"depth {budget.depth}"
+        search.end(
+            string,
+            Outcome.BUDGET_EXHAUSTED,
+            f"the budget of {what} was reached with a segment that rises to {_seen(piece)}, above "
+            f"{string.threshold:g}",
+        )
+        return False
+
+    def _split(self, search: Search, state: State, string: String, piece: Piece) -> None:
+        """Start a bead on a refused segment."""
         target = self.alpha * string.threshold
-        t = self._place(piece, target)
+        t = self._place(search, string, piece, target)
         left, right = search.store[piece.left], search.store[piece.right]
         string.created += 1
         string.depth = max(string.depth, piece.depth + 1)
@@ -102,21 +106,23 @@ class Greedy:
             target=target,
             owner=string.index,
             label=f"bead {string.created} (depth {piece.depth + 1}, started at t* = {t:.4g} of a "
-            f"segment that reached {_seen(piece)})",
+            f"segment that rises to {_seen(piece)})",
         )
         state[bead] = (string, piece)
         search.pool.submit(bead)
 
-    def _place(self, piece: Piece, target: float) -> float:
+    def _place(self, search: Search, string: String, piece: Piece, target: float) -> float:
         """t* of line 7, as a fraction of the segment from left to right."""
         certificate = piece.certificate
-        if certificate is None:
+        half = None if certificate is None else certificate.half
+        if self.t_star == "half" and (half is None or half > target):
             return 0.5
-        # At an end of the segment there is a model already.
-        top = min(max(certificate.argmax, 2.0**-10), 1 - 2.0**-10)
-        if self.t_star == "argmax":
-            return top
-        return top if certificate.half is not None and certificate.half <= target else 0.5
+        if certificate is not None and half is not None and half <= target:
+            place = certificate.argmax
+        else:
+            place = search.highest([(string, piece)])[0]
+        # At the very ends of the segment there is a model already.
+        return min(max(place, 2.0**-10), 1 - 2.0**-10)
 
     def _finish(self, search: Search, string: String, piece: Piece, bead: Bead) -> None:
         """Insert a trained bead; or end the string and say which bead failed, and how."""

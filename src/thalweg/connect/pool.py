@@ -238,7 +238,7 @@ class Pool:
         """
         least = 2 if self._objective.training.batch_size is None else 5
         bead._due_step = bead.steps + max(least, bead.steps // 4)
-        pause = min(bead.steps // 16, self._steps_a_look) if certain else 0
+        pause = min(bead.steps // 10, self._steps_a_look) if certain else 0
         bead._not_before = bead.steps + max(least, pause)
         ratio = bead.target / bead.value if bead.value > 0 and bead.target > 0 else 0.0
         bead._due_loss = bead._loss * min(ratio, 1.0) if bead._loss > 0 else float("-inf")

@@ -204,7 +204,10 @@ def _contradictions(connection: Connection) -> list[str]:
     for i, (segment, length) in enumerate(zip(segments, lengths, strict=True), 1):
         if not math.isclose(segment.length, length, rel_tol=1e-9):
             problems.append(f"segment {i} is {length:.9g} long, {segment.length:.9g} is recorded")
-        if connection.connected and (segment.bound is None or segment.bound > connection.threshold):
+        bound, seen = segment.bound, segment.seen
+        if bound is not None and seen is not None and seen > bound + _ROUNDING * abs(bound):
+            problems.append(f"segment {i} is recorded with the value {seen:.9g} above its bound")
+        if connection.connected and (bound is None or bound > connection.threshold):
             problems.append(f"segment {i} is recorded without a bound at or below the threshold")
     return problems
 

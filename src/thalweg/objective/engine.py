@@ -83,7 +83,12 @@ class Engine:
             data: the split.
             key: names the head, for the choice of a plan.
             ceiling: where to stop early.
+
+        Raises:
+            InputError: if the stack is empty.
         """
+        if not len(stack):
+            raise InputError("expected at least one model to evaluate, got an empty stack")
         plan = self._evaluation_plan(work, stack, data, key)
         groups = [
             self._means_of_group(work, stack[i : i + plan.models], data, plan, ceiling)
@@ -167,7 +172,9 @@ class Engine:
             return len(group) * len(part)
 
         candidates = _candidates(models, len(data), _CHUNKS)
-        return self.planner.choose(f"evaluate {key} models {models}", candidates, run)
+        return self.planner.choose(
+            f"evaluate {key} of {_power(len(data))} models {models}", candidates, run
+        )
 
     def _gradient_plan(self, work: Work, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Plan:
         models = _bucket(len(stack))
@@ -218,7 +225,12 @@ def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator
 
 def _bucket(models: int) -> int:
     """Stack size rounded down to a power of two, so that few sizes are measured."""
-    return min(_MODELS, 1 << (models.bit_length() - 1))
+    return min(_MODELS, _power(models))
+
+
+def _power(number: int) -> int:
+    """The largest power of two that is not larger."""
+    return 1 << (number.bit_length() - 1)
 
 
 def _over(ceiling: Ceiling, sums: Tensor, squares: Tensor, done: int, n: int, chunk: int) -> Tensor:

@@ -74,7 +74,7 @@ class Planner:
             return self._chosen[key]
         full_key = f"{self._identity} {key} {self._fixed or 'measured'}"
         plan = _read().get(full_key)
-        if plan is None:
+        if plan is None or not _applies(plan, run):
             plan = self._measure(candidates, run)
             _write(full_key, plan)
             log.info("%s: %s", full_key, plan)
@@ -112,6 +112,16 @@ class Planner:
                 "check its forward and loss, or leave the choice of a strategy to measurement"
             ) from failure
         return best[1]
+
+
+def _applies(plan: Plan, run: Callable[[Plan], int]) -> bool:
+    """Whether a remembered plan works: code may have changed since under the same name."""
+    try:
+        run(plan)
+    except RuntimeError as error:
+        log.info("%s does not apply any more: %s", plan, error)
+        return False
+    return True
 
 
 def _time(plan: Plan, run: Callable[[Plan], int], enough: float) -> float:

@@ -90,7 +90,7 @@ class Layout:
         """
         parts = theta.split(self.sizes, dim=-1)
         return {
-            name: part.reshape(*theta.shape[:-1], *shape)
+            name: part.reshape((*theta.shape[:-1], *shape))
             for name, shape, part in zip(self.names, self.shapes, parts, strict=True)
         }
 

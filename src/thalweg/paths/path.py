@@ -87,8 +87,9 @@ class Polygonal(_Curve):
         >>> path = Polygonal(torch.tensor([[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]]), layout)
         >>> path.length, path.normalized_length
         (7.0, 1.4)
-        >>> path.at(torch.tensor([3 / 7]))
-        tensor([[3., 0.]])
+        >>> path.at(torch.tensor([0.0, 0.5]))
+        tensor([[0.0000, 0.0000],
+                [3.0000, 0.5000]])
     """
 
     points: Tensor
@@ -125,6 +126,7 @@ class Polygonal(_Curve):
         width = np.array(lengths)[segment]
         inside = np.divide(wanted - knots[segment], width, out=np.zeros_like(width),
                            where=width > 0).clip(0, 1)  # fmt: skip
+        inside[wanted >= knots[segment + 1]] = 1.0  # rounding must not move a vertex
         return torch.cat([
             interpolate(self.points[i], self.points[i + 1], torch.tensor([s], dtype=torch.float64))
             for i, s in zip(segment.tolist(), inside.tolist(), strict=True)

@@ -84,7 +84,7 @@ def load_path(file: str | FilePath) -> Path:
             f"expected a safetensors file, got one that cannot be read ({error}): {file} is "
             "truncated or corrupt"
         ) from error
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"expected a path written by thalweg, got other tensors or metadata ({error}) in {file}"
         ) from error

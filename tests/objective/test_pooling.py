@@ -1,0 +1,54 @@
+"""Pooling by slices, bit for bit torch's."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from thalweg.objective.pooling import SlicedMaxPool2d, with_fast_pooling
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, (2, 3), (3, 1)])
+@pytest.mark.parametrize("size", [(6, 6), (7, 9), (3, 4), (28, 28)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_slices_give_the_bits_of_torch(kernel, size, dtype):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 3, *size, generator=generator, dtype=dtype)
+    image[0, 0, 1, 1], image[0, 1, 0, 0], image[1, 0, 0, 1] = math.nan, math.inf, -math.inf
+    image[1, 2] = -math.inf
+    pair = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    expected, got = nn.MaxPool2d(kernel)(image), SlicedMaxPool2d(pair)(image)
+    assert got.shape == expected.shape
+    assert torch.equal(got.nan_to_num(nan=7.5), expected.nan_to_num(nan=7.5))
+    assert torch.equal(got.isnan(), expected.isnan())
+    assert torch.equal(
+        SlicedMaxPool2d(pair)(image[0]).isnan(), nn.MaxPool2d(kernel)(image[0]).isnan()
+    )
+
+
+@pytest.mark.parametrize(("pool", "replaced"), [
+    (nn.MaxPool2d(2), True), (nn.MaxPool2d((2, 3)), True), (nn.MaxPool2d(2, 2), True),
+    (nn.MaxPool2d(3, 2), False), (nn.MaxPool2d(2, padding=1), False),
+    (nn.MaxPool2d(2, dilation=2), False), (nn.MaxPool2d(2, ceil_mode=True), False),
+    (nn.AvgPool2d(2), False), (nn.MaxPool1d(2), False),
+])  # fmt: skip
+def test_only_pools_that_tile_are_replaced_and_the_model_is_left_alone(pool, replaced):
+    inner = nn.Sequential(nn.Conv2d(1, 2, 3), pool)
+    model = nn.Sequential(inner, nn.Flatten())
+    fast = with_fast_pooling(model)
+    assert any(isinstance(m, SlicedMaxPool2d) for m in fast.modules()) == replaced
+    assert inner[1] is pool
+    if not isinstance(pool, nn.MaxPool1d):
+        image = torch.randn(3, 1, 11, 9, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(fast(image), model(image))
+
+
+def test_one_pool_used_in_two_places_and_a_model_that_is_a_pool():
+    pool = nn.MaxPool2d(2)
+    model = nn.Sequential(pool, nn.ReLU(), pool)
+    image = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(with_fast_pooling(model)(image), model(image))
+    assert torch.equal(with_fast_pooling(pool)(image), pool(image))

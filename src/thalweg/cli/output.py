@@ -1,0 +1,76 @@
+"""Places to write to: checked before anything is computed, written completely or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from thalweg.connect import Connection, check_output
+from thalweg.errors import InputError
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place where a connection cannot be saved.
+
+    Args:
+        folder: to be.
+
+    Raises:
+        InputError: if something else is there, or the folder could not be made.
+    """
+    check_output(folder)
+    _check_writable(folder)
+
+
+def check_file(file: Path, suffix: str) -> None:
+    """Refuse a name under which a file cannot be written.
+
+    Args:
+        file: to be; one that exists is replaced.
+        suffix: that it must have.
+
+    Raises:
+        InputError: if the name ends otherwise, a folder has it, or its folder could not be made.
+    """
+    if file.suffix != suffix:
+        raise InputError(
+            f"expected a file name that ends in {suffix} for --out, got {file}: "
+            f"name it {file.with_suffix(suffix) if file.name else 'FILE' + suffix}"
+        )
+    if file.is_dir():
+        raise InputError(f"expected a file name for --out, got the folder {file}: choose another")
+    _check_writable(file)
+
+
+def save_connection(connection: Connection, folder: Path) -> list[str]:
+    """Save a connection, and beside it the pictures of its profile.
+
+    Args:
+        connection: to save.
+        folder: its name.
+
+    Returns:
+        The names of the files in it.
+    """
+    connection.save(folder)
+    names = ["path.safetensors", "connection.json"]
+    if connection.profile is not None:
+        # Imported here: matplotlib takes a second, which nobody else should wait for.
+        from thalweg.plots import save_profile
+
+        for name in ("profile.png", "profile.svg"):
+            save_profile(connection, folder / name)
+            names.append(name)
+    return names
+
+
+def _check_writable(place: Path) -> None:
+    """Whether something could be made there: its nearest folder that exists must take files."""
+    parent = place.absolute().parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        what = "no permission to write" if parent.is_dir() else "a file"
+        raise InputError(
+            f"expected to write {place}, got {what} at {parent}: choose another place for --out"
+        )

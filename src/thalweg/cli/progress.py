@@ -1,0 +1,86 @@
+"""Progress on stderr: a bar on a terminal, elsewhere a line every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from thalweg.connect import Progress
+
+# Least seconds between two plain lines.
+_EVERY = 3.0
+
+
+class Display:
+    """Shows how far a piece of work has come; a context manager.
+
+    Its methods fit the progress callbacks of the API.
+
+    Args:
+        what: the work, in a word or two.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._bar: Bar | None = None
+        self._begin = self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bar = Bar(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[text]}", markup=False),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.add_task(self._what, total=None, text="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def search(self, progress: Progress) -> None:
+        """Show the state of a search for a path."""
+        done, waiting = progress.beads_done, progress.beads_open
+        parts = [
+            f"beads {done} done, {waiting} open",
+            f"depth {progress.depth}",
+            f"steps {progress.steps:,}",
+        ]
+        if progress.pairs > 1:
+            parts.append(f"pairs {progress.pairs - progress.pairs_open} of {progress.pairs} done")
+        self._show(", ".join(parts), done, done + waiting or None)
+
+    def steps(self, steps: int) -> None:
+        """Show the steps of a training."""
+        self._show(f"{steps:,} steps")
+
+    def points(self, done: int, total: int) -> None:
+        """Show how many points of a path have been looked at."""
+        self._show(f"{done:,} of {total:,} points", done, total)
+
+    def _show(self, text: str, done: int = 0, total: int | None = None) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, text=text)
+            return
+        now = time.monotonic()
+        # The longer it takes, the less often: an hour gives some tens of lines.
+        if now - self._last >= max(_EVERY, (now - self._begin) / 10):
+            self._last = now
+            print(f"{self._what}: {text}, {now - self._begin:.0f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,80 @@
+"""A connection in words: the answer in one sentence, and the facts behind it."""
+
+from __future__ import annotations
+
+from thalweg.connect import Connection, Outcome
+
+MEANING = {
+    "sampled": "an adaptive estimate from samples, not a proof",
+    "proved": "a proof for the stored weights",
+}
+"""What each kind of certificate is worth."""
+
+
+def answer(connection: Connection) -> str:
+    """The answer to "are they connected?" in one sentence.
+
+    Args:
+        connection: the result of a search.
+
+    Returns:
+        A sentence that begins with "Connected" or "Not connected".
+    """
+    if not connection.connected:
+        return f"Not connected ({connection.outcome}): {connection.message}."
+    level = f"the threshold {connection.threshold:g}"
+    if connection.outcome is Outcome.IDENTICAL:
+        return f"Connected: the two models are equal and below {level}, a path of length 0."
+    stays = f"{criterion(connection)} at or below {level} ({connection.certificate} certificate)"
+    if connection.beads == 0:
+        return f"Connected: the straight line between the two models keeps {stays}."
+    return (
+        f"Connected: a path through {count(connection.beads, 'bead')}, "
+        f"{connection.normalized_length:.4g} times as long as the straight line, keeps {stays}."
+    )
+
+
+def facts(connection: Connection) -> list[tuple[str, str]]:
+    """Names and values of what a reader wants to know first.
+
+    Args:
+        connection: the result of a search.
+
+    Returns:
+        Pairs of a name and a text.
+    """
+    ratio, counts = connection.normalized_length, connection.counts
+    ends = " and ".join(f"{end.criterion:.6g}" for end in connection.endpoints)
+    seconds = connection.seconds
+    return [
+        ("normalized length", "none, the endpoints are equal" if ratio is None else
+         f"{ratio:.4f} (length {connection.length:.4g}, endpoints "
+         f"{connection.endpoint_distance:.4g} apart)"),
+        ("beads", str(connection.beads)),
+        (criterion(connection), f"{ends} at the endpoints, {connection.max_criterion_seen:.6g} at "
+                                "the highest point seen"),
+        ("certified bound", _bound(connection)),
+        ("cost", f"{count(counts.training_steps, 'training step')}, "
+                 f"{counts.gradient_samples:,} gradient samples, "
+                 f"{counts.criterion_samples:,} criterion samples"),
+        ("time", f"{seconds['total']:.1f} s ({seconds['training']:.1f} s training, "
+                 f"{seconds['certifying']:.1f} s certifying)"),
+    ]  # fmt: skip
+
+
+def criterion(connection: Connection) -> str:
+    """What is held against the threshold, as in "error rate on test"."""
+    return f"{connection.criterion['name'].replace('_', ' ')} on {connection.criterion['split']}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things, as in "1 bead" and "2,000 beads"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _bound(connection: Connection) -> str:
+    bound, meaning = connection.max_criterion_bound, MEANING.get(connection.certificate, "")
+    if bound is None:
+        missing = sum(segment.bound is None for segment in connection.segments)
+        return f"none: {count(missing, 'segment')} of {len(connection.segments)} without one"
+    return f"{bound:.6g} over the whole path ({connection.certificate}: {meaning})"

@@ -59,7 +59,7 @@ RING = {"field": ring, "ends": (point(1.0, 0.0), point(-1.0, -0.05)), "threshold
 
 
 @pytest.mark.parametrize(("budget", "words"), [
-    (Budget(beads=2), "2 beads"), (Budget(beads=0), "0 beads"), (Budget(depth=1), "depth 1"),
+    (Budget(beads=2), "beads (2)"), (Budget(beads=0), "beads (0)"), (Budget(depth=1), "depth (1)"),
     (Budget(steps=3), "after 3 steps"), (Budget(seconds=0), "0 seconds"),
 ])  # fmt: skip
 def test_the_budget_that_ran_out_is_named(budget, words):

@@ -142,11 +142,11 @@ def copies(data, times):
 
 
 def test_a_guess_about_models_far_above_is_cheap():
-    objective = PROBLEMS["mlp"].build(train=copies(PROBLEMS["mlp"].data(), 80))
+    objective = PROBLEMS["mlp"].build(train=copies(PROBLEMS["mlp"].data(), 120))
     stack = 30 * random_stack(objective, 4)
     result = objective.criterion_of(stack, ceiling=0.01, guess=True)
     assert not result.complete.any()
-    assert result.samples < 4 * 150 * 80 / 2
+    assert result.samples < 4 * 150 * 120
 
 
 def test_a_loss_that_can_be_negative_is_never_given_up_before_the_end():

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
-from thalweg.certify.certificate import KINDS, Certificate, Certifier, Span
+from thalweg.certify.certificate import Certificate, Certifier, Span
+from thalweg.certify.proved import Proved
 from thalweg.certify.sampled import Sampled
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
 
-_CERTIFIERS: dict[str, type[Certifier]] = {"sampled": Sampled}
+_CERTIFIERS: dict[str, Callable[[], Certifier]] = {"proved": Proved, "sampled": Sampled}
 
 
 def certifier(kind: str) -> Certifier:
     """The certifier of that kind, at its default settings.
 
     Args:
-        kind: ``"sampled"``.
+        kind: ``"proved"`` or ``"sampled"``.
 
     Raises:
         InputError: if there is none.
     """
     if kind not in _CERTIFIERS:
-        known = ", ".join(_CERTIFIERS)
-        what = "a kind that this version has" if kind in KINDS else "the kind of a certificate"
-        raise InputError(f"expected {what} ({known}), got '{kind}'")
+        raise InputError(
+            f"expected a kind of certificate among {', '.join(_CERTIFIERS)}, got '{kind}'"
+        )
     return _CERTIFIERS[kind]()
 
 
@@ -34,7 +37,7 @@ def bound_segment(
     theta_a: Source,
     theta_b: Source,
     threshold: float | None = None,
-    kind: str = "sampled",
+    kind: str = "proved",
 ) -> Certificate:
     """Upper bound of the criterion over the straight segment between two models.
 
@@ -51,6 +54,7 @@ def bound_segment(
 
     Raises:
         InputError: if an end does not fit the objective.
+        UnsupportedOperation: if a proof is wanted and an operation has no rule.
 
     Example:
         >>> from torch import nn

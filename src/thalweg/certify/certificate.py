@@ -28,6 +28,9 @@ class Certificate:
         accepted: whether the bound is at or below the threshold.
         argmax: where in [0, 1] the largest value (or the largest possible one) lies.
         half: the criterion at one half, or a value that it exceeds; None if not evaluated.
+        bound_evaluations: intervals bounded, and values taken to decide where, by a proof.
+        bound_samples: examples gone through for that.
+        pieces: of a proof: `(t_left, t_right, bound)` in order, covering [0, 1].
     """
 
     bound: float | None
@@ -38,6 +41,9 @@ class Certificate:
     accepted: bool
     argmax: float
     half: float | None = None
+    bound_evaluations: int = 0
+    bound_samples: int = 0
+    pieces: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +68,10 @@ class Span:
 class Certifier(Protocol):
     """A method of certifying segments, many at once."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """``"sampled"`` or ``"proved"``."""
+        ...
 
     def certify(self, objective: Objective, spans: Sequence[Span]) -> list[Certificate]:
         """One certificate a span, in order."""

@@ -221,8 +221,9 @@ def _evaluate_points(
 
 
 def _stack(objective: Objective, points: Sequence[tuple[_Sampling, float]]) -> torch.Tensor:
-    def point(span: Span, t: float) -> torch.Tensor:
-        ends = (end.to(objective.device, objective.layout.dtype) for end in (span.start, span.end))
-        return interpolate(*ends, torch.tensor([t], dtype=torch.float64))
-
-    return torch.cat([point(s.span, t) for s, t in points])
+    dtype = objective.layout.dtype
+    return torch.cat([
+        interpolate(s.span.start.to(dtype), s.span.end.to(dtype),
+                    torch.tensor([t], dtype=torch.float64))
+        for s, t in points
+    ])  # fmt: skip

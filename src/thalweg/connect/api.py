@@ -152,7 +152,10 @@ def check_threshold(threshold: float) -> float:
     except (TypeError, ValueError):
         level = math.nan
     if not (math.isfinite(level) and level > 0):
-        raise InputError(f"expected a finite threshold L0 > 0, got {threshold}")
+        raise InputError(
+            f"expected a finite threshold L0 > 0, got {threshold}: give the level in the unit of "
+            "the criterion"
+        )
     return level
 
 

@@ -12,13 +12,22 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from thalweg.connect.outcome import Outcome
-from thalweg.connect.schema import FORMAT, VERSION, Document, check_document, derived_differs
-from thalweg.errors import InputError
+from thalweg.connect.schema import (
+    FORMAT,
+    VERSION,
+    Document,
+    SegmentEntry,
+    check_document,
+    derived_differs,
+)
+from thalweg.errors import InputError, VerificationError
 from thalweg.parameters import fingerprint
 from thalweg.paths import Path, load_path, save_path
 
 PATH_FILE = "path.safetensors"
 RECORD_FILE = "connection.json"
+# What a connection's folder may hold and be replaced: anything else is somebody's own.
+OWN_FILES = {PATH_FILE, RECORD_FILE, "profile.png", "profile.svg"}
 # Figures of the file that follow from path and segments, and must.
 DERIVED = (
     "beads", "length", "endpoint_distance", "normalized_length", "max_criterion_bound",
@@ -35,7 +44,9 @@ class Segment:
         bound: certified upper bound of the criterion, or None where it was not certified.
         seen: largest value evaluated on it.
         kind: ``"sampled"`` or ``"proved"``.
-        evaluations: points at which the criterion was evaluated, ends included.
+        evaluations: points at which the criterion was evaluated, ends included, and intervals
+            over which it was bounded.
+        pieces: of a proof: `(t_left, t_right, bound)` in order, covering [0, 1].
     """
 
     length: float
@@ -43,6 +54,7 @@ class Segment:
     seen: float | None
     kind: str
     evaluations: int
+    pieces: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -249,6 +261,7 @@ def load_connection(folder: str | FilePath) -> Connection:
 
     Raises:
         InputError: if a file is missing, truncated or not of a connection.
+        VerificationError: if path and record contradict each other.
     """
     folder = FilePath(folder)
     file = folder / RECORD_FILE
@@ -267,7 +280,7 @@ def load_connection(folder: str | FilePath) -> Connection:
     connection = _from_document(document, load_path(folder / PATH_FILE), file)
     for name in DERIVED:
         if derived_differs(document, name, getattr(connection, name)):
-            raise InputError(
+            raise VerificationError(
                 f"expected '{name}' in {file} to follow from path and segments, got "
                 f"{getattr(document, name)} instead of {getattr(connection, name)}: one of the "
                 "files was changed"
@@ -288,9 +301,15 @@ def check_output(folder: FilePath) -> None:
     """
     if not os.path.lexists(folder):
         return
-    if folder.is_dir() and (not any(folder.iterdir()) or (folder / RECORD_FILE).is_file()):
-        return
-    what = "a folder that is not a connection's" if folder.is_dir() else "a file"
+    what = "a file"
+    if folder.is_dir():
+        names = {file.name for file in folder.iterdir()}
+        others = sorted(names - OWN_FILES)
+        if not names or (RECORD_FILE in names and not others):
+            return
+        what = "a folder that is not a connection's"
+        if RECORD_FILE in names:
+            what = f"a connection's folder that also holds {', '.join(others[:3])}"
     raise InputError(
         f"expected a new name or the folder of a connection to replace for --out, got {what} at "
         f"{folder}: choose another name or move it away"
@@ -314,6 +333,11 @@ def _swap(temporary: FilePath, folder: FilePath) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _segment(entry: SegmentEntry) -> Segment:
+    pieces = tuple((left, right, bound) for left, right, bound in entry.pieces)
+    return Segment(entry.length, entry.bound, entry.seen, entry.kind, entry.evaluations, pieces)
+
+
 def _from_document(document: Document, path: Path, file: FilePath) -> Connection:
     if document.outcome not in list(Outcome):
         raise InputError(f"expected a known outcome in {file}, got '{document.outcome}'")
@@ -332,7 +356,7 @@ def _from_document(document: Document, path: Path, file: FilePath) -> Connection
         outcome=Outcome(document.outcome),
         message=document.message,
         path=path,
-        segments=tuple(Segment(**entry.model_dump()) for entry in document.segments),
+        segments=tuple(_segment(entry) for entry in document.segments),
         threshold=document.threshold,
         criterion=document.criterion.model_dump(),
         method=document.method,

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -55,8 +56,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, limit in vars(self).items():
-            if limit is not None and not (math.isfinite(limit) and limit >= 0):
-                raise InputError(f"expected a finite limit of {name} >= 0, got {limit}")
+            least = 1 if name in ("steps", "patience") else 0
+            if limit is not None and not (math.isfinite(limit) and limit >= least):
+                raise InputError(f"expected a finite limit of {name} >= {least}, got {limit}")
 
 
 @dataclass(frozen=True)
@@ -240,38 +242,65 @@ class Search:
         ]  # fmt: skip
         certificates = self.certifier.certify(self.objective, spans)
         seconds = time.perf_counter() - begin
-        samples = max(1, sum(certificate.samples for certificate in certificates))
-        for (string, piece), certificate in zip(pieces, certificates, strict=True):
+        work = [c.samples + c.bound_samples for c in certificates]
+        for (string, piece), certificate, share in zip(pieces, certificates, work, strict=True):
             piece.certificate = certificate
-            string.certifying += seconds * certificate.samples / samples
+            string.certifying += seconds * share / max(1, sum(work))
             # The ends were evaluated when they were trained, and counted then.
             string.counts += Counts(
                 criterion_evaluations=certificate.evaluations - 2,
                 criterion_samples=certificate.samples,
+                bound_evaluations=certificate.bound_evaluations,
+                bound_samples=certificate.bound_samples,
             )
         self.report()
 
-    def highest(self, pieces: Sequence[tuple[String, Piece]]) -> list[float]:
-        """Where on each segment the criterion seems highest: among seven places, on a sample.
+    def sampled(self, string: String, stack: Tensor) -> Tensor:
+        """The criterion of some models on up to 2,048 examples: enough to compare them by.
 
-        A refusal needs one value above the threshold, not the largest. Up to 2,048 examples tell
-        where that one lies well enough to start a bead there.
+        Args:
+            string: on whose account.
+            stack: `[k, p]`.
+
+        Returns:
+            `[k]`, inf where it is not finite.
         """
-        if not pieces:
-            return []
         split = self.objective.criterion.split
         sample = self.objective.with_examples({split: _SAMPLE})
+        result = sample.criterion_of(stack.to(self.objective.device))
+        string.counts += Counts(
+            criterion_evaluations=result.evaluations, criterion_samples=result.samples
+        )
+        return result.values[:, 0].nan_to_num(nan=math.inf)
+
+    def highest(self, string: String, piece: Piece) -> float:
+        """Where on a segment the criterion seems highest, among seven places.
+
+        A refusal needs one value above the threshold, not the largest.
+        """
         t = torch.linspace(0, 1, _PLACES + 2, dtype=torch.float64)[1:-1]
-        places = []
-        for string, piece in pieces:
-            stack = interpolate(self.store[piece.left], self.store[piece.right], t)
-            result = sample.criterion_of(stack.to(self.objective.device))
-            values = result.values[:, 0].nan_to_num(nan=math.inf)
-            places.append(float(t[int(values.argmax())]))
-            string.counts += Counts(
-                criterion_evaluations=result.evaluations, criterion_samples=result.samples
-            )
-        return places
+        stack = interpolate(self.store[piece.left], self.store[piece.right], t)
+        return float(t[int(self.sampled(string, stack).argmax())])
+
+    def on_curve(self, string: String, piece: Piece, t: float) -> Tensor:
+        """The point `[p]` at `t` of a segment on the polynomial through its ends and neighbours.
+
+        Lagrange interpolation in the length of the string, through up to four of its models. A
+        segment without neighbours gives its own point.
+        """
+        at = string.pieces.index(piece)
+        around = string.pieces[max(0, at - 1) : at + 2]
+        numbers = [around[0].left, *(neighbour.right for neighbour in around)]
+        points = [self.store[number].to(torch.float64) for number in numbers]
+        steps = [distance(a, b) for a, b in pairwise(points)]
+        knots = torch.tensor([0.0, *steps], dtype=torch.float64).cumsum(0)
+        left = numbers.index(piece.left)
+        x = knots[left] + t * (knots[left + 1] - knots[left])
+        curve = torch.zeros_like(points[0])
+        for i, point in enumerate(points):
+            others = torch.cat([knots[:i], knots[i + 1 :]])
+            curve += ((x - others) / (knots[i] - others)).prod() * point
+        return curve.to(self.objective.layout.dtype)
 
     def train(self) -> list[Bead]:
         """Train until some beads have ended; none if the time is up."""
@@ -330,7 +359,8 @@ class Search:
             bound=certificate.bound,
             seen=certificate.seen if math.isfinite(certificate.seen) else None,
             kind=certificate.kind,
-            evaluations=certificate.evaluations,
+            evaluations=certificate.evaluations + certificate.bound_evaluations,
+            pieces=certificate.pieces,
         )
 
     def _account(self, bead: Bead) -> None:

@@ -48,6 +48,7 @@ class SegmentEntry(_Strict):
     seen: Finite | None
     kind: Kind
     evaluations: Count
+    pieces: list[Annotated[list[Finite], Field(min_length=3, max_length=3)]] = []
 
 
 class CountsEntry(_Strict):

@@ -128,8 +128,10 @@ class Engine:
         sums = squares = torch.zeros(0)
         complete = torch.ones(k, dtype=torch.bool, device=stack.device)
         seen = torch.zeros(k, dtype=torch.float64, device=stack.device)
-        done = samples = 0
-        for inputs, target in data.chunks(plan.examples):
+        done = samples = chunks = 0
+        # Where a model may leave early, the first looks are short.
+        looks = () if ceiling is None else (_LOOK // 2, _LOOK // 2)
+        for inputs, target in data.chunks(plan.examples, first=looks):
             rows = stack if len(alive) == k else stack[alive]
             own = [buffers[i] for i in alive.tolist()] if buffers else []
             part = strategy.values(work, rows, own, inputs, target)
@@ -137,6 +139,7 @@ class Engine:
                 sums = torch.zeros(k, part.shape[1], dtype=torch.float64, device=stack.device)
                 squares = torch.zeros_like(sums[:, 0])
             size = len(target)
+            chunks += 1
             done += size
             samples += size * len(alive)
             sums[alive] += part
@@ -144,7 +147,7 @@ class Engine:
             seen[alive] = done
             if ceiling is None or done == n:
                 continue
-            over = _over(ceiling, sums[alive, 0], squares[alive], done, n, plan.examples)
+            over = _over(ceiling, sums[alive, 0], squares[alive], done, n, chunks)
             if over.any():
                 complete[alive[over]] = False
                 alive = alive[~over]
@@ -233,18 +236,17 @@ def _power(number: int) -> int:
     return 1 << (number.bit_length() - 1)
 
 
-def _over(ceiling: Ceiling, sums: Tensor, squares: Tensor, done: int, n: int, chunk: int) -> Tensor:
+def _over(
+    ceiling: Ceiling, sums: Tensor, squares: Tensor, done: int, n: int, chunks: int
+) -> Tensor:
     """Which models are above the ceiling after `done` of `n` examples, for sure or as guessed."""
     over = torch.zeros_like(sums, dtype=torch.bool)
     if ceiling.proof:
         over |= sums / n > ceiling.level
-    if ceiling.guess and done >= min(_LOOK, n):
+    if ceiling.guess and done >= min(_LOOK, n) and chunks > 1:
         mean = sums / done
-        if done > chunk:
-            # Standard error of the mean, from the spread of the means of the chunks.
-            variance = (squares / done - mean**2).clamp_min(0) / (done / chunk - 1)
-            margin = 3 * variance.sqrt()
-        else:
-            margin = mean.abs() / 2  # one chunk has no spread: ask for twice the level
-        over |= mean - margin > ceiling.level
+        # Standard error of the mean, from the spread of the means of the chunks; two chunks may
+        # agree by chance, hence the share of the mean itself.
+        variance = (squares / done - mean**2).clamp_min(0) / (chunks - 1)
+        over |= mean - 3 * variance.sqrt() - mean.abs() / chunks**2 > ceiling.level
     return over

@@ -379,7 +379,7 @@ class Objective:
         """Check at the model's weights, and beside them, where no value is zero by construction."""
         theta = self.layout.flatten(dict(self.model.named_parameters()))
         noise = torch.randn(len(theta), generator=torch.Generator().manual_seed(0))
-        beside = theta + 0.1 * noise.to(theta)
+        beside = theta + 0.5 * noise.to(theta)
         work = self._evaluation((Criterion("loss"), self.criterion))
         for point in (theta, beside):
             tensors = {**self.layout.unflatten(point), **self._buffers(point)}

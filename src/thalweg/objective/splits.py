@@ -91,10 +91,18 @@ class Split:
         inputs = tuple(t[index] for t in self.inputs)
         return (inputs[0] if len(inputs) == 1 else inputs), self.target[index]
 
-    def chunks(self, size: int) -> Iterator[tuple[Inputs, Tensor]]:
-        """The whole split in order, `size` examples at a time; the last chunk may be smaller."""
-        for start in range(0, len(self), size):
-            yield self.select(slice(start, start + size))
+    def chunks(self, size: int, first: tuple[int, ...] = ()) -> Iterator[tuple[Inputs, Tensor]]:
+        """The whole split in order, `size` examples at a time; the last chunk may be smaller.
+
+        Args:
+            size: of a chunk.
+            first: sizes of the first chunks, where they are smaller.
+        """
+        start, smaller = 0, [min(size, look) for look in first]
+        while start < len(self):
+            end = start + (smaller.pop(0) if smaller else size)
+            yield self.select(slice(start, end))
+            start = end
 
     def minibatches(self, size: int | None, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Endless minibatches, drawn without replacement epoch by epoch, seeded.

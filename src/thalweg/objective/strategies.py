@@ -130,6 +130,10 @@ class Vmap(_Together):
         return mapped({**work.layout.unflatten(stack), **together})
 
 
+# A head applied to so few models one by one costs less than one call of vmap.
+_FEW = 6
+
+
 class Dense(_Together):
     """Chains of linear layers and elementwise functions: one product a layer for all models."""
 
@@ -140,6 +144,8 @@ class Dense(_Together):
         if buffers or isinstance(inputs, tuple):
             raise RuntimeError("a chain of linear layers has one input and no buffers")
         outputs = forward_chain(work.model, work.layout.unflatten(stack), inputs)
+        if len(outputs) <= _FEW:
+            return torch.stack([work.head(output, target) for output in outputs])
         return vmap(lambda output: work.head(output, target))(outputs)
 
 

@@ -1,0 +1,208 @@
+"""Convolution and average pooling of Taylor models.
+
+Values are convolved in float64. What is of first and second order in the halfwidth may be
+convolved in float32, its rounding error bounded like every other (:func:`_mixed`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from thalweg.certify.rounding import gamma, inflate
+from thalweg.certify.rules_algebra import add
+from thalweg.certify.rules_linear import sizes
+from thalweg.certify.taylor import (
+    TaylorModel,
+    UnsupportedOperation,
+    as_model,
+    plus,
+    reach,
+    rule,
+    structural,
+)
+
+Apply = Callable[[Tensor, Tensor], Tensor]
+
+SMALL = 512
+"""Numbers an example below which float32 does not pay."""
+
+UNFOLDED = 2**24
+"""Bytes of unfolded input that are convolved at once."""
+
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+@rule("conv1d", "conv2d", "conv3d")
+def convolution(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> TaylorModel:  # fmt: skip
+    """Convolution; input `[n, c, ...]` or `[c, ...]`, weight `[o, c / groups, ...]`."""
+    x, w = as_model(input), as_model(weight)
+    spatial = w.value.ndim - 2
+    if x.value.ndim == spatial + 1:
+        batched = structural(lambda part: part.unsqueeze(0), x)
+        out = convolution(batched, w, bias, stride, padding, dilation, groups)
+        return structural(lambda part: part.squeeze(0), out)
+
+    def apply(data: Tensor, kernel: Tensor) -> Tensor:
+        def convolve(part: Tensor) -> Tensor:
+            return _CONVOLUTIONS[spatial](part, kernel, None, stride, padding, dilation, groups)
+
+        # NNPACK may take Winograd's scheme, whose rounding error is not that of inner products.
+        with torch.backends.nnpack.flags(enabled=False):
+            if data.dtype == torch.float32:
+                return convolve(data)
+            return torch.cat([convolve(part) for part in data.split(_batch(data, kernel))])
+
+    terms = w.value[0].numel()
+    if x.slope is not None and w.slope is not None and groups == 1 and _single_is_safe(x.value):
+        value, slope, remainder = _mixed(x, w, apply, terms)
+    else:
+        value, slope, second = _products(x, w, apply, groups)
+        remainder = None
+        if second is not None:
+            value, remainder = value + second, second.abs()
+        if x.remainder is not None:
+            remainder = plus(remainder, apply(x.remainder, sizes(w)))
+    # Rounding, by 1-norm of the kernel times the largest number of the example.
+    largest = _largest(x)
+    norms, slack = _kernel_norms(w)
+    error = torch.outer(largest, norms * gamma(2 * terms + 12) + slack)
+    error = error.reshape(*error.shape, *[1] * spatial)
+    if remainder is None:
+        remainder = error.expand_as(value).clone()
+    else:
+        remainder.add_(error)
+    out = TaylorModel(value, slope, inflate(remainder, 2 * terms + 12))
+    if bias is None:
+        return out
+    return add(out, structural(lambda part: part.reshape(-1, *[1] * spatial), as_model(bias)))
+
+
+def _batch(data: Tensor, kernel: Tensor) -> int:
+    """Examples whose unfolded input stays in cache: in float64, torch unfolds a whole batch."""
+    unfolded = kernel[0].numel() * math.prod(data.shape[2:])
+    return max(1, UNFOLDED // (8 * unfolded))
+
+
+def _products(
+    x: TaylorModel, w: TaylorModel, apply: Apply, groups: int
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Products of order zero and one, and half of that of order two, in float64."""
+    if w.slope is None:
+        slope = None if x.slope is None else apply(x.slope, w.value)
+        return apply(x.value, w.value), slope, None
+    if groups == 1 and x.slope is None:
+        if "stacked" not in w.cache:
+            w.cache["stacked"] = torch.cat([w.value, w.slope])
+        value, slope = apply(x.value, w.cache["stacked"]).chunk(2, 1)
+        return value.contiguous(), slope.contiguous(), None
+    value, slope = apply(x.value, w.value), apply(x.value, w.slope)
+    if x.slope is None:
+        return value, slope, None
+    return value, slope.add_(apply(x.slope, w.value)), apply(x.slope, w.slope).mul_(0.5)
+
+
+def _mixed(
+    x: TaylorModel, w: TaylorModel, apply: Apply, terms: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Value in float64; slope, second order and remainder in float32, their rounding charged.
+
+    Convolution in float32 is several times faster than in float64, and its rounding error,
+    gamma_n |w|·|x| with n terms and u = 2^-24, is small beside the second order: everything it
+    touches is itself of first order in the halfwidth. It is bounded term by term: the error of the
+    products with the input's slope by adding `gamma |slope|` to the remainder that goes through
+    the absolute kernel anyway, that of the value times the kernel's slope by one product more.
+    """
+    assert x.slope is not None and w.slope is not None  # noqa: PT018 the caller has checked
+    if "single" not in w.cache:
+        kernel, tilt = w.value.float(), w.slope.float()
+        size = sizes(w).mul(1 + 2.0**-22).float()
+        w.cache["single"] = (
+            torch.cat([kernel, tilt], 1), tilt, torch.cat([size, tilt.abs()], 1)
+        )  # fmt: skip
+    first_order, tilt, absolute = w.cache["single"]
+    accumulated = (2 * terms + 8) * 2.0**-24
+    gamma32 = accumulated / (1 - accumulated)
+    data, slope = x.value.float(), x.slope.float()
+    noise = slope.abs().mul_(gamma32)
+    if x.remainder is not None:
+        noise.add_(x.remainder.float())
+    noise = torch.cat([noise, data.abs().mul_(gamma32)], 1).mul_(1 + 2.0**-20)
+    remainder = apply(noise, absolute).double().mul_(1 + 2 * gamma32).add_(2.0**-90)
+    second = apply(slope, tilt).double().mul_(0.5)
+    value = apply(x.value, w.value).add_(second)
+    out = apply(torch.cat([slope, data], 1), first_order).double()
+    return value, out, remainder.add_(second.abs_())
+
+
+def _single_is_safe(x: Tensor) -> bool:
+    """Whether float32 convolution means inner products of float32 numbers, added in float32."""
+    return (
+        x.device.type == "cpu"
+        and platform.machine() in {"x86_64", "AMD64"}
+        and torch.get_float32_matmul_precision() == "highest"
+        and "ONEDNN_DEFAULT_FPMATH_MODE" not in os.environ
+        and x[:1].numel() > SMALL
+    )
+
+
+def _largest(x: TaylorModel) -> Tensor:
+    """Upper bound `[n]` of the absolute numbers of each example."""
+    total = torch.zeros(len(x.value), dtype=torch.float64, device=x.value.device)
+    for part in (x.value, x.slope, x.remainder):
+        if part is not None:
+            low, high = torch.aminmax(part.flatten(1), dim=1)
+            total = total + torch.maximum(low.neg(), high)
+    return inflate(total, 4)
+
+
+def _kernel_norms(w: TaylorModel) -> tuple[Tensor, Tensor]:
+    """1-norm of each kernel over the interval, and of its remainder; kept on the weight."""
+    if "kernels" not in w.cache:
+        terms = w.value[0].numel()
+        norms = inflate(sizes(w).flatten(1).sum(1), terms + 4)
+        slack = torch.zeros_like(norms)
+        if w.remainder is not None:
+            slack = inflate(w.remainder.flatten(1).sum(1), terms + 4)
+        w.cache["kernels"] = norms, slack
+    return w.cache["kernels"]
+
+
+def average(x: TaylorModel, function: Any, terms: int) -> TaylorModel:
+    """A linear map whose rows are averages of at most `terms` elements."""
+    value = function(x.value)
+    slope = None if x.slope is None else function(x.slope)
+    size = reach(TaylorModel(x.value, x.value if x.slope is None else x.slope))
+    error = function(x.value.abs() + size).mul_(gamma(2 * terms + 4))
+    if x.remainder is not None:
+        error.add_(function(x.remainder))
+    return TaylorModel(value, slope, inflate(error, 2 * terms + 8))
+
+
+def _pooling_rule(name: str) -> None:
+    @rule(name)
+    def apply(input: Any, size: Any, *args: Any, **kwargs: Any) -> TaylorModel:
+        x = as_model(input)
+        if kwargs.get("divisor_override", args[4] if len(args) > 4 else None) is not None:
+            raise UnsupportedOperation(name, "divisor_override")
+        function = getattr(F, name)
+        spatial = int(name[-2])
+        terms = math.prod(x.value.shape[-spatial:])
+        return average(x, lambda part: function(part, size, *args, **kwargs), terms)
+
+    apply.__doc__ = f"``{name}``: a linear map with non-negative weights of sum at most one."
+
+
+for _spatial in (1, 2, 3):
+    _pooling_rule(f"avg_pool{_spatial}d")
+    _pooling_rule(f"adaptive_avg_pool{_spatial}d")

@@ -1,0 +1,199 @@
+"""Maxima of Taylor models: of two, along a dimension, and max-pooling.
+
+Max-pooling is a sequence of elementwise maxima of strided slices, first along one dimension, then
+along the next.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from thalweg.certify.rounding import UNIT, charge
+from thalweg.certify.rules_algebra import negate
+from thalweg.certify.rules_shape import cat
+from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
+
+_LOWEST = -(2.0**1000)  # padding that never wins a maximum, and stays finite in a difference
+
+
+@rule("maximum", "fmax")
+def maximum(x: Any, y: Any) -> TaylorModel:
+    """Larger of two numbers.
+
+    max is 1-Lipschitz in the sup norm: max(p ± a, q ± b) = max(p, q) ± max(a, b), where the
+    difference of the lines p and q has its sign certain or goes through a kink.
+    """
+    x, y = as_model(x), as_model(y)
+    x, y = _broadcast(x, y), _broadcast(y, x)
+    xs = torch.zeros_like(x.value) if x.slope is None else x.slope
+    ys = torch.zeros_like(y.value) if y.slope is None else y.slope
+    xr = torch.zeros_like(x.value) if x.remainder is None else x.remainder
+    yr = torch.zeros_like(y.value) if y.remainder is None else y.remainder
+    # Each difference is one operation, so that its error is relative to itself.
+    difference = x.value - y.value
+    swing = (xs - ys).abs_().add_(xr).add_(yr).mul_(1 + 16 * UNIT)
+    first = difference > 0
+    value = torch.where(first, x.value, y.value)
+    slope = torch.where(first, xs, ys)
+    remainder = torch.where(first, xr, yr)
+    unsure = torch.nonzero(~(difference.abs_() >= swing).flatten()).flatten()
+    if len(unsure):
+        xv, xs, xr, yv, ys, yr = (
+            part.reshape(-1)[unsure] for part in (x.value, xs, xr, y.value, ys, yr)
+        )
+        # max(p, q) = q + relu(p - q): the chord of relu over the ends of the line p - q, m (p - q)
+        # plus at most its height over the kink, and at least m (p - q).
+        gap, tilt = xv - yv, xs - ys
+        half = tilt.abs()
+        left, right = gap - half, gap + half
+        factor = (right / (2 * half)).clamp_(0, 1).nan_to_num_(0.5)
+        height = torch.maximum(
+            right.clamp(min=0) - factor * right, left.clamp(min=0) - factor * left
+        ).mul_(0.5)
+        line = yv + factor * gap + height
+        slant = ys + factor * tilt
+        noise = torch.maximum(xr, yr) + height
+        noise = charge(noise, 16, xv, yv, xs, ys)
+        value = value.contiguous().view(-1).index_copy_(0, unsure, line).view(value.shape)
+        slope = slope.contiguous().view(-1).index_copy_(0, unsure, slant).view(value.shape)
+        remainder = remainder.contiguous().view(-1).index_copy_(0, unsure, noise).view(value.shape)
+    return TaylorModel(value, slope, remainder)
+
+
+def _broadcast(x: TaylorModel, y: TaylorModel) -> TaylorModel:
+    shape = torch.broadcast_shapes(x.value.shape, y.value.shape)
+    return x if x.value.shape == shape else structural(lambda part: part.expand(shape), x)
+
+
+@rule("minimum", "fmin")
+def minimum(x: Any, y: Any) -> TaylorModel:
+    """Smaller of two numbers."""
+    return negate(maximum(negate(x), negate(y)))
+
+
+def largest_along(x: TaylorModel, dim: int, keepdim: bool = False) -> TaylorModel:
+    """Maximum along one dimension, by halving."""
+    while (size := x.value.shape[dim]) > 1:
+        half = size // 2
+        left = structural(lambda part, half=half: part.narrow(dim, 0, half), x)
+        right = structural(lambda part, half=half: part.narrow(dim, half, half), x)
+        joined = maximum(left, right)
+        if size % 2:
+            rest = structural(lambda part, size=size: part.narrow(dim, size - 1, 1), x)
+            joined = cat([joined, rest], dim)
+        x = joined
+    return x if keepdim else structural(lambda part: part.squeeze(dim), x)
+
+
+@rule("max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices",
+      "max_pool2d_with_indices", "max_pool3d_with_indices")  # fmt: skip
+def max_pool(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> TaylorModel:  # fmt: skip
+    """Max-pooling over the last dimensions, as many as there are entries in the kernel."""
+    x = as_model(input)
+    spatial = x.value.ndim - 2 if not isinstance(kernel_size, tuple | list) else len(kernel_size)
+    if return_indices or (isinstance(kernel_size, int) and x.value.ndim not in {3, 4, 5}):
+        raise UnsupportedOperation("max_pool", "indices, or an input without batch and channels")
+    stride = kernel_size if stride is None or stride == [] else stride
+    for i in range(spatial):
+        k, s, p, d = (_entry(v, i) for v in (kernel_size, stride, padding, dilation))
+        x = _pool_along(x, x.value.ndim - spatial + i, k, s, p, d, ceil_mode)
+    return x
+
+
+def _entry(value: Any, index: int) -> int:
+    if isinstance(value, int):
+        return value
+    return value[min(index, len(value) - 1)]
+
+
+def _pool_along(
+    x: TaylorModel, dim: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool
+) -> TaylorModel:
+    size = x.value.shape[dim]
+    span = dilation * (kernel - 1) + 1
+    steps = (size + 2 * padding - span) / stride
+    count = (math.ceil(steps) if ceil else math.floor(steps)) + 1
+    if ceil and (count - 1) * stride >= size + padding:
+        count -= 1
+    missing = max(0, (count - 1) * stride + span - size - padding)
+    if padding or missing:
+        trailing = [0, 0] * (x.value.ndim - 1 - dim)
+        sides = [*trailing, padding, missing]
+        x = TaylorModel(
+            F.pad(x.value, sides, value=_LOWEST),
+            None if x.slope is None else F.pad(x.slope, sides),
+            None if x.remainder is None else F.pad(x.remainder, sides),
+        )
+    pieces = []
+    for offset in range(kernel):
+        start = offset * dilation
+        window = slice(start, start + (count - 1) * stride + 1, stride)
+        index = (slice(None),) * dim + (window,)
+        pieces.append(structural(lambda part, index=index: part[index], x))
+    return functools.reduce(maximum, pieces)
+
+
+class NoIndices:
+    """Stands where torch returns indices of maxima, which may change along the segment."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnsupportedOperation("max", "indices of a maximum")
+
+    def __eq__(self, other: object) -> bool:
+        raise UnsupportedOperation("max", "indices of a maximum")
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+class Extremum(NamedTuple):
+    """What ``torch.max(x, dim)`` returns, without indices that could be used."""
+
+    values: TaylorModel
+    indices: NoIndices
+
+
+@rule("amax")
+def amax(x: Any, dim: Any = (), keepdim: bool = False) -> TaylorModel:
+    """Maximum along some dimensions."""
+    x = as_model(x)
+    dims: Any = [dim] if isinstance(dim, int) else list(dim) or range(x.value.ndim)
+    for d in sorted((d % x.value.ndim for d in dims), reverse=True):
+        x = largest_along(x, d, keepdim)
+    return x
+
+
+@rule("amin")
+def amin(x: Any, dim: Any = (), keepdim: bool = False) -> TaylorModel:
+    """Minimum along some dimensions."""
+    return negate(amax(negate(x), dim, keepdim))
+
+
+@rule("max")
+def max_rule(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """``torch.max`` in its three forms."""
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return maximum(x, other)
+    if dim is None:
+        return amax(x)
+    return Extremum(amax(x, dim, keepdim), NoIndices())
+
+
+@rule("min")
+def min_rule(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """``torch.min`` in its three forms."""
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return minimum(x, other)
+    if dim is None:
+        return amin(x)
+    return Extremum(amin(x, dim, keepdim), NoIndices())

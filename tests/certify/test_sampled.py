@@ -23,7 +23,9 @@ class Curve:
     maximum: float
 
     def certify(self, threshold: float | None = None) -> Certificate:
-        return bound_segment(landscape(self.field), point(0.0), point(1.0), threshold)
+        return bound_segment(
+            landscape(self.field), point(0.0), point(1.0), threshold, kind="sampled"
+        )
 
 
 def trigonometric(seed: int) -> Curve:
@@ -119,7 +121,9 @@ def test_a_spike_between_the_points_of_a_hundred_point_grid_is_found(place):
 
     grid = [float(field(point(i / 100))) for i in range(101)]
     assert max(grid) < 0.05
-    certificate = bound_segment(landscape(field), point(0.0), point(1.0), threshold=0.1)
+    certificate = bound_segment(
+        landscape(field), point(0.0), point(1.0), threshold=0.1, kind="sampled"
+    )
     assert not certificate.accepted
     assert certificate.seen > 0.1
 
@@ -145,8 +149,8 @@ def crossing(examples: int = 400) -> tuple[Objective, float]:
 def test_an_error_rate_that_climbs_in_steps_is_refused_above_and_accepted_at_its_maximum():
     objective, maximum = crossing()
     ends = point(1e-9), point(1.0)
-    assert not bound_segment(objective, *ends, maximum - 1e-3).accepted
-    loose = bound_segment(objective, *ends, maximum * 1.05)
+    assert not bound_segment(objective, *ends, maximum - 1e-3, kind="sampled").accepted
+    loose = bound_segment(objective, *ends, maximum * 1.05, kind="sampled")
     assert loose.accepted
     assert loose.seen == pytest.approx(maximum, abs=1e-12)
 
@@ -156,7 +160,9 @@ def test_an_end_above_the_threshold_is_refused(end):
     def field(w: Tensor) -> Tensor:
         return 1 + (w[0] - end).abs().neg().exp()
 
-    certificate = bound_segment(landscape(field), point(0.0), point(1.0), threshold=1.999)
+    certificate = bound_segment(
+        landscape(field), point(0.0), point(1.0), threshold=1.999, kind="sampled"
+    )
     assert not certificate.accepted
     assert certificate.seen == 2.0
     assert certificate.argmax == end
@@ -172,7 +178,7 @@ def test_every_point_that_is_evaluated_is_counted_and_both_ends_are_among_them()
     objective = landscape(field, strategy="loop")
     objective.criterion_of(torch.zeros(64, 1).double())  # strategies are measured once
     seen.clear()
-    certificate = bound_segment(objective, point(0.0), point(1.0), threshold=1.3)
+    certificate = bound_segment(objective, point(0.0), point(1.0), threshold=1.3, kind="sampled")
     assert certificate.accepted
     assert {0.0, 1.0, 0.5} <= set(seen)
     assert len(set(seen)) == certificate.evaluations
@@ -183,8 +189,10 @@ def test_a_refusal_stops_early():
     def field(w: Tensor) -> Tensor:
         return 1 + w[0] * (1 - w[0])
 
-    refused = bound_segment(landscape(field), point(0.0), point(1.0), threshold=1.2)
-    accepted = bound_segment(landscape(field), point(0.0), point(1.0), threshold=1.3)
+    refused = bound_segment(landscape(field), point(0.0), point(1.0), threshold=1.2, kind="sampled")
+    accepted = bound_segment(
+        landscape(field), point(0.0), point(1.0), threshold=1.3, kind="sampled"
+    )
     assert not refused.accepted
     assert refused.bound is None
     assert (refused.argmax, refused.seen, refused.half) == (0.5, 1.25, 1.25)
@@ -197,7 +205,9 @@ def test_a_constant_at_exactly_the_threshold_is_accepted(level):
     def field(w: Tensor) -> Tensor:
         return 0 * w[0] + level
 
-    certificate = bound_segment(landscape(field), point(0.0), point(1.0), threshold=level)
+    certificate = bound_segment(
+        landscape(field), point(0.0), point(1.0), threshold=level, kind="sampled"
+    )
     assert certificate.accepted
     assert certificate.seen == level
 
@@ -209,7 +219,9 @@ def test_a_value_that_is_not_finite_is_never_accepted(bad, where):
         return torch.where((w[0] - where).abs() < 0.01, torch.full_like(w[0], bad), 0.1)
 
     for threshold in (1.0, None):
-        certificate = bound_segment(landscape(field), point(0.0), point(1.0), threshold)
+        certificate = bound_segment(
+            landscape(field), point(0.0), point(1.0), threshold, kind="sampled"
+        )
         assert not certificate.accepted
         assert certificate.bound is None
 

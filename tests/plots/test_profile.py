@@ -107,7 +107,7 @@ def test_the_lines_are_the_numbers(connection):
     beads = next(line for line in close.get_lines() if line.get_marker() == "o")
     np.testing.assert_array_equal(beads.get_xdata(), profile.beads)
     assert set(beads.get_ydata()) <= set(profile.values["loss/train"])
-    assert "sampled bounds" in legend(close)
+    assert "proved bounds" in legend(close)
 
 
 def test_values_that_are_not_finite_are_gaps_and_counted(connection):

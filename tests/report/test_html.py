@@ -68,7 +68,7 @@ def connection() -> Connection:
 
 def test_the_page_is_well_formed_and_complete(connection):
     page = Page(connection_html(connection))
-    for words in ("Connected: the straight line", "normalized length", "sampled", "Segments",
+    for words in ("Connected: the straight line", "normalized length", "proved", "Segments",
                   "thalweg connect", "torch", "criterion_evaluations", "Settings"):  # fmt: skip
         assert words in page.text
     assert page.tags.count("svg") == 1
@@ -154,11 +154,11 @@ def test_it_is_saved_whole(connection, tmp_path):
 
 
 def test_the_answer_is_one_sentence(connection):
-    assert answer(connection).endswith("at or below the threshold 0.05 (sampled certificate).")
+    assert answer(connection).endswith("at or below the threshold 0.05 (proved certificate).")
     equal = dataclasses.replace(connection, outcome=Outcome.IDENTICAL)
     assert "the two models are equal" in answer(equal)
 
 
 def test_the_facts_name_the_kind_of_certificate_and_what_it_is_worth(connection):
     bound = dict(facts(connection))["certified bound"]
-    assert bound.endswith("(sampled: an adaptive estimate from samples, not a proof)")
+    assert bound.endswith("(proved: a proof for the stored weights)")

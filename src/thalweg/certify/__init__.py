@@ -4,7 +4,7 @@ from thalweg.certify.bound import bound_segment, certifier
 from thalweg.certify.certificate import KINDS, Certificate, Certifier, Span
 from thalweg.certify.exact import ExactMaximum, exact_maximum
 from thalweg.certify.obstruction import NotApplicable, Obstructed, obstruct
-from thalweg.certify.proved import Proved
+from thalweg.certify.proved import Proved, unsupported
 from thalweg.certify.sampled import Sampled
 from thalweg.certify.taylor import UnsupportedOperation
 
@@ -23,4 +23,5 @@ __all__ = [
     "certifier",
     "exact_maximum",
     "obstruct",
+    "unsupported",
 ]

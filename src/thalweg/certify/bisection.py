@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -65,6 +67,7 @@ def prove_segment(
     threshold: float | None,
     max_evaluations: int,
     tolerance: float,
+    cuts: Sequence[float] = (),
 ) -> ProvedSegment:
     """Bound the criterion on the straight segment between two models.
 
@@ -78,6 +81,8 @@ def prove_segment(
             a forecast counts by its share of them. The last split may exceed it.
         tolerance: relative to the bound: a smaller gap between the bound and a value that was
             seen is not pursued.
+        cuts: increasing t in (0, 1) at which the first pieces end, in place of forecasts: a
+            subdivision of one's own, for a second look at what was proved.
 
     Returns:
         The outcome; its bound holds whatever the reason for stopping.
@@ -99,7 +104,7 @@ def prove_segment(
         ('proved', True)
     """
     search = _Search(in_float64(objective), theta_a, theta_b, threshold)
-    reason = search.start(max_evaluations)
+    reason = search.cut(cuts) if cuts else search.start(max_evaluations)
     while reason is None:
         reason = search.verdict(max_evaluations, tolerance)
         if reason is None:
@@ -124,6 +129,14 @@ class _Search:
         self._heap: list[tuple[float, float, float]] = []  # (-bound, left, right)
         self._seen, self._refused_at = -math.inf, None
         self._evaluations = self._samples = 0
+
+    def cut(self, cuts: Sequence[float]) -> str | None:
+        """Open the pieces between given places."""
+        for left, right in pairwise((0.0, *cuts, 1.0)):
+            refused = self._open(left, right)
+            if refused:
+                return refused
+        return None
 
     def start(self, max_evaluations: int) -> str | None:
         """Look at the middle; then choose the first pieces by forecasts on few examples."""
@@ -157,7 +170,7 @@ class _Search:
         The excess of a bound over the value at the middle grows with the power 2 to 3 of the
         width; the threshold leaves some room for it.
         """
-        assert self._threshold is not None
+        level = math.inf if self._threshold is None else self._threshold
         rest = 1 - left
         right, expected = 1.0, math.inf
         for _ in range(ATTEMPTS):
@@ -165,7 +178,7 @@ class _Search:
             right = 1.0 if parts == 1 else left + min(width, rest / 2)
             forecast = self._enclose(left, right, self._pilot)
             expected = _excess(forecast)
-            room = self._threshold - (forecast.seen + forecast.middle) / 2 - shift
+            room = level - (forecast.seen + forecast.middle) / 2 - shift
             factor = 0.5
             if room > 0 and math.isfinite(expected):
                 factor = 0.95 * (room / max(scale * expected, TINY)) ** 0.4

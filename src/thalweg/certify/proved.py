@@ -16,6 +16,8 @@ from torch import Tensor
 
 from thalweg.certify.bisection import ProvedSegment, prove_segment
 from thalweg.certify.certificate import Certificate, Span
+from thalweg.certify.enclosure import enclose
+from thalweg.certify.taylor import UnsupportedOperation
 from thalweg.objective import Objective
 from thalweg.paths import interpolate
 
@@ -79,6 +81,22 @@ class Proved:
             bound_samples=found.samples,
             pieces=found.pieces if bound is not None else (),
         )
+
+
+def unsupported(objective: Objective, theta: Tensor) -> UnsupportedOperation | None:
+    """The first operation of an objective without a rule, tried on two examples; None if all have.
+
+    Args:
+        objective: to be certified.
+        theta: `[p]`, where to try.
+    """
+    few = objective.with_examples(dict.fromkeys(objective.splits, 2))
+    point = theta.to(objective.device, torch.float64)
+    try:
+        enclose(few, point, torch.zeros_like(point), 0.0)
+    except UnsupportedOperation as error:
+        return error
+    return None
 
 
 def _halves(objective: Objective, spans: Sequence[Span]) -> list[tuple[float | None, int]]:

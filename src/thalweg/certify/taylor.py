@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.certify.rounding import charge
-from thalweg.errors import ThalwegError
+from thalweg.errors import InputError
 
 Rule = Callable[..., Any]
 
@@ -49,7 +49,7 @@ _METADATA = {
 }  # fmt: skip
 
 
-class UnsupportedOperation(ThalwegError):
+class UnsupportedOperation(InputError):
     """A torch function without a rule, or used in a way that its rule does not cover.
 
     Attributes:

@@ -47,6 +47,12 @@ def connect(
     certificate: Annotated[
         str, typer.Option(metavar="KIND", help="What accepts a segment of the path.")
     ] = DEFAULT_CERTIFICATE,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            help="Sample where an operation of the network has no rule for a proof, and say so."
+        ),
+    ] = True,
     alpha: Annotated[
         float | None,
         typer.Option(metavar="X", help="Beads are trained to alpha times L0; default: the task's."),
@@ -90,7 +96,7 @@ def connect(
     with Display("connecting") as display:
         connection = thalweg.connect(
             loaded.objective, a, b, threshold=level, method=chosen, certificate=certificate,
-            seed=seed, budget=budget, progress=display.search,
+            fallback=fallback, seed=seed, budget=budget, progress=display.search,
         )  # fmt: skip
     connection = complete(connection, loaded, profile_points, context.obj)
     files = save_connection(connection, out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_CERTIFICATE = "sampled"
+DEFAULT_CERTIFICATE = "proved"
 """The kind of certificate that is asked for where nobody names one."""
 
 DEFAULT_PROFILE_POINTS = 33

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.certify import certifier
-from thalweg.connect.connection import Connection, Counts, Segment, endpoint
+from thalweg.certify import certifier, unsupported
+from thalweg.connect.connection import Connection, Counts, endpoint
 from thalweg.connect.driver import Budget, Callback, Method, Search, run
 from thalweg.connect.freeman2017greedy import Greedy
 from thalweg.connect.outcome import Outcome
@@ -26,6 +26,10 @@ METHODS: dict[str, type[Method]] = {"greedy": Greedy}
 """Methods by the name that records and the command line use."""
 
 
+# Relative distance to the threshold at which rounding hides on which side of it a value lies.
+_ROUNDING = 1e-9
+
+
 def connect(
     objective: Objective,
     model_a: Source,
@@ -33,7 +37,8 @@ def connect(
     *,
     threshold: float,
     method: str | Method = "greedy",
-    certificate: str = "sampled",
+    certificate: str = "proved",
+    fallback: bool = True,
     seed: int = 0,
     budget: Budget | None = None,
     progress: Callback | None = None,
@@ -48,6 +53,8 @@ def connect(
         threshold: L0, in the units of the criterion.
         method: a name, or a method with its options, such as ``Greedy(alpha=0.98)``.
         certificate: kind of certificate that accepts a segment.
+        fallback: where a proof is wanted and an operation of the network has no rule, use sampled
+            certificates and say so in the message; otherwise that is an error.
         seed: of minibatches and dropout.
         budget: what may be spent.
         progress: called with a :class:`~thalweg.connect.Progress` now and then.
@@ -71,7 +78,7 @@ def connect(
     """
     return connect_pairs(
         objective, [(model_a, model_b)], threshold=threshold, method=method,
-        certificate=certificate, seed=seed, budget=budget, progress=progress,
+        certificate=certificate, fallback=fallback, seed=seed, budget=budget, progress=progress,
         profile_points=profile_points,
     )[0]  # fmt: skip
 
@@ -82,7 +89,8 @@ def connect_pairs(
     *,
     threshold: float | Sequence[float],
     method: str | Method = "greedy",
-    certificate: str = "sampled",
+    certificate: str = "proved",
+    fallback: bool = True,
     seed: int = 0,
     budget: Budget | None = None,
     progress: Callback | None = None,
@@ -96,6 +104,7 @@ def connect_pairs(
         threshold: L0, one for all pairs or one each.
         method: see :func:`connect`.
         certificate: see :func:`connect`.
+        fallback: see :func:`connect`.
         seed: of minibatches and dropout, which all beads share.
         budget: for the whole search; its limits on beads and depth hold for each string.
         progress: see :func:`connect`.
@@ -118,6 +127,11 @@ def connect_pairs(
     values = [_endpoint_values(objective, pair) for pair in ends]
     for i, (pair, level) in enumerate(zip(values, thresholds, strict=True)):
         _check_below(objective, pair, level, i, pairs)
+    why_not = _unprovable(objective, ends, values, thresholds) if certificate == "proved" else None
+    if why_not is not None:
+        if not fallback:
+            raise why_not
+        certificate, checker = "sampled", certifier("sampled")
     search = Search(
         objective,
         [(a, b, va, vb) for (a, b), (va, vb) in zip(ends, values, strict=True)],
@@ -126,6 +140,7 @@ def connect_pairs(
     )  # fmt: skip
     for string, (a, b) in zip(search.strings, ends, strict=True):
         if torch.equal(a, b):
+            search.certify([(string, string.pieces[0])])
             search.end(string, Outcome.IDENTICAL, "the endpoints are equal: a path of length 0")
     run(chosen, search)
     settings = {
@@ -134,6 +149,7 @@ def connect_pairs(
         "training": {**vars(objective.training), "options": dict(objective.training.options)},
         "plans": objective.plans,
         "device": str(objective.device),
+        "fallback": None if why_not is None else str(why_not),
     }
     return [
         _connection(search, i, values[i], chosen, certificate, seed, settings, profile_points)
@@ -226,6 +242,26 @@ def _check_below(
             )
 
 
+def _unprovable(
+    objective: Objective,
+    ends: Sequence[tuple[Tensor, Tensor]],
+    values: Sequence[tuple[float, float]],
+    thresholds: Sequence[float],
+) -> InputError | None:
+    """Why no proof can succeed, known beforehand; None if one may."""
+    for pair, level in zip(values, thresholds, strict=True):
+        if max(pair) > level * (1 - _ROUNDING):
+            return InputError(
+                f"expected endpoints below the threshold {level:.9g} by more than rounding for a "
+                f"proof, got {max(pair):.9g}: raise the threshold a little"
+            )
+    return unsupported(objective, ends[0][0]) if ends else None
+
+
+def _sampled_because(why_not: str | None) -> str:
+    return "" if why_not is None else f" (certificates are sampled, not proved: {why_not})"
+
+
 def _connection(
     search: Search,
     index: int,
@@ -240,12 +276,10 @@ def _connection(
     points = search.store.stack(string.numbers)
     path = Polygonal(points, objective.layout)
     segments = search.segments(string)
-    if string.outcome is Outcome.IDENTICAL:
-        segments = (Segment(0.0, max(values), max(values), certificate, 2),)
     shown = profile(objective, path, profile_points) if profile_points else None
     return Connection(
         outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
-        message=string.message,
+        message=string.message + _sampled_because(settings["fallback"]),
         path=path,
         segments=segments,
         threshold=string.threshold,

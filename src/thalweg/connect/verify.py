@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from thalweg.certify.bisection import prove_segment
 from thalweg.connect.connection import Connection
 from thalweg.errors import InputError
 from thalweg.objective import Objective
@@ -23,6 +24,8 @@ _STACK = 8
 _ROUNDING = 1e-5
 # Share of the threshold by which a value may exceed the estimate of a sampled certificate.
 _ESTIMATE = 0.02
+# Evaluations of the bound that proving a segment again may take.
+_PROOF = 1000
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ def verify(
 
     The record must agree with the path (endpoints, beads, lengths, bounds at or below the
     threshold); every vertex and `points` points inside every segment, one at random in each of
-    as many equal parts, must be at or below the threshold.
+    as many equal parts, must be at or below the threshold. What was proved is proved again, on
+    another subdivision.
 
     Args:
         connection: as loaded from its folder.
         objective: built anew from the task or factory that the record names.
         points: inside each segment.
-        progress: called with (points done, points in all).
+        progress: called with (steps done, steps in all): points, and segments to prove again.
 
     Returns:
         The verification.
@@ -77,6 +81,11 @@ def verify(
     if isinstance(connection.path, Polygonal):
         _scan(connection, objective.double(), points, scan, progress)
         problems += _broken_claims(connection, scan)
+        if not problems and connection.certificate == "proved":
+            total = _steps(connection, points)
+            problems += _prove_again(
+                connection, objective, lambda done: progress and progress(scan.points + done, total)
+            )
     return Verification(
         not problems, tuple(problems), scan.highest, scan.points, connection.threshold
     )
@@ -127,7 +136,7 @@ def _scan(
     """Evaluate every vertex, and one random point in each of `points` parts of every segment."""
     path = connection.path.points
     last = len(path) - 2
-    total = (last + 1) * points + len(path)
+    total = _steps(connection, points)
     random = np.random.default_rng(_seed(connection))
     for i in range(last + 1):
         inside = (np.arange(points) + random.uniform(size=points)) / points
@@ -165,6 +174,43 @@ def _broken_claims(connection: Connection, scan: _Scan) -> list[str]:
                 f"endpoint {name} has the criterion {found:.9g}, {end.criterion:.9g} is recorded"
             )
     return problems
+
+
+def _prove_again(
+    connection: Connection, objective: Objective, progress: Callable[[int], object]
+) -> list[str]:
+    """Prove every segment anew, on a subdivision of our own."""
+    problems = []
+    path = connection.path.points
+    random = np.random.default_rng(_seed(connection))
+    for i, segment in enumerate(connection.segments):
+        # As many pieces as the first proof had, cut elsewhere; those that fail are bisected.
+        parts = max(2, len(segment.pieces))
+        cuts = (np.arange(1, parts) + random.uniform(-0.3, 0.3, size=parts - 1)) / parts
+        found = prove_segment(
+            objective, path[i].to(objective.device), path[i + 1].to(objective.device),
+            threshold=connection.threshold, max_evaluations=_PROOF, tolerance=1e-6,
+            cuts=cuts.tolist(),
+        )  # fmt: skip
+        if found.reason != "proved":
+            problems.append(
+                f"segment {i + 1} was not proved again at or below {connection.threshold:g}: "
+                f"{found.reason}, bound {found.bound:.9g}"
+            )
+        marks = [0.0, *(right for _, right, _ in segment.pieces)]
+        covers = marks[-1] == 1 and marks[:-1] == [left for left, _, _ in segment.pieces]
+        highest = max((bound for _, _, bound in segment.pieces), default=-math.inf)
+        if not covers or highest != segment.bound:
+            problems.append(f"the recorded pieces of segment {i + 1} do not make up its bound")
+        progress(i + 1)
+    return problems
+
+
+def _steps(connection: Connection, points: int) -> int:
+    """Points to evaluate, and segments to prove again."""
+    vertices = len(connection.path.points)
+    proofs = vertices - 1 if connection.certificate == "proved" else 0
+    return (vertices - 1) * points + vertices + proofs
 
 
 def _check_objective(connection: Connection, objective: Objective) -> None:

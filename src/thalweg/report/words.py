@@ -46,6 +46,7 @@ def facts(connection: Connection) -> list[tuple[str, str]]:
     ratio, counts = connection.normalized_length, connection.counts
     ends = " and ".join(f"{end.criterion:.6g}" for end in connection.endpoints)
     seconds = connection.seconds
+    why = connection.settings.get("fallback")
     return [
         ("normalized length", "none, the endpoints are equal" if ratio is None else
          f"{ratio:.4f} (length {connection.length:.4g}, endpoints "
@@ -54,9 +55,11 @@ def facts(connection: Connection) -> list[tuple[str, str]]:
         (criterion(connection), f"{ends} at the endpoints, {connection.max_criterion_seen:.6g} at "
                                 "the highest point seen"),
         ("certified bound", _bound(connection)),
+        *([("why sampled", str(why))] if why else []),
         ("cost", f"{count(counts.training_steps, 'training step')}, "
                  f"{counts.gradient_samples:,} gradient samples, "
-                 f"{counts.criterion_samples:,} criterion samples"),
+                 f"{counts.criterion_samples:,} criterion samples, "
+                 f"{counts.bound_samples:,} bound samples"),
         ("time", f"{seconds['total']:.1f} s ({seconds['training']:.1f} s training, "
                  f"{seconds['certifying']:.1f} s certifying)"),
     ]  # fmt: skip

@@ -63,7 +63,7 @@ def mnist_cnn() -> Task:
 
     Example:
         >>> mnist_cnn().alpha, mnist_cnn().t_star
-        (0.98, 'argmax')
+        (0.9, 'argmax')
     """
     return Task(
         name="mnist-cnn",
@@ -74,7 +74,9 @@ def mnist_cnn() -> Task:
         training=_CNN_TRAINING,
         thresholds=(0.007, 0.0075, 0.00775, 0.008, 0.0085, 0.009, 0.01, 0.015, 0.02, 0.04),
         default_threshold=0.04,
-        alpha=0.98,
+        # The published .98 leaves 10 of 10,000 images of room at an error of 5 %: less than the
+        # error rate rises and falls along a segment. Those runs had `mult` for that.
+        alpha=0.9,
         t_star="argmax",
         needs_data=True,
         build=_build_cnn,

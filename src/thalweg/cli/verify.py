@@ -76,15 +76,17 @@ def describe(found: Verification) -> dict[str, Any]:
         "max_criterion_seen": finite(found.max_criterion_seen),
         "points": found.points,
         "threshold": found.threshold,
+        "proved_again": found.proved_again,
     }
 
 
 def show(found: Verification, criterion: str) -> None:
     """Print a verification for a person."""
     if found.passed:
+        again = f"; proved again on all {found.proved_again} segments" if found.proved_again else ""
         print_sentence(
             f"Verified: {criterion} is at most {found.max_criterion_seen:.6g} at {found.points:,} "
-            f"points of the path (threshold {found.threshold:g}).",
+            f"points of the path (threshold {found.threshold:g}){again}.",
             good=True,
         )
         return

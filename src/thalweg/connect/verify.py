@@ -38,6 +38,7 @@ class Verification:
         max_criterion_seen: largest value found, in float64.
         points: how many points of the path were evaluated.
         threshold: L0.
+        proved_again: segments that were proved again; 0 for sampled certificates.
     """
 
     passed: bool
@@ -45,6 +46,7 @@ class Verification:
     max_criterion_seen: float
     points: int
     threshold: float
+    proved_again: int = 0
 
 
 def verify(
@@ -77,17 +79,24 @@ def verify(
         raise InputError(f"expected at least one point a segment to verify, got {points}")
     _check_objective(connection, objective)
     problems = _contradictions(connection)
-    scan = _Scan(connection.threshold)
+    scan, proved = _Scan(connection.threshold), 0
     if isinstance(connection.path, Polygonal):
         _scan(connection, objective.double(), points, scan, progress)
         problems += _broken_claims(connection, scan)
         if not problems and connection.certificate == "proved":
             total = _steps(connection, points)
-            problems += _prove_again(
+            failed = _prove_again(
                 connection, objective, lambda done: progress and progress(scan.points + done, total)
             )
+            proved = len(connection.segments) - len(failed)
+            problems += failed
     return Verification(
-        not problems, tuple(problems), scan.highest, scan.points, connection.threshold
+        passed=not problems,
+        problems=tuple(problems),
+        max_criterion_seen=scan.highest,
+        points=scan.points,
+        threshold=connection.threshold,
+        proved_again=proved,
     )
 
 
@@ -192,15 +201,15 @@ def _prove_again(
             threshold=connection.threshold, max_evaluations=_PROOF, tolerance=1e-6,
             cuts=cuts.tolist(),
         )  # fmt: skip
+        marks = [0.0, *(right for _, right, _ in segment.pieces)]
+        covers = marks[-1] == 1 and marks[:-1] == [left for left, _, _ in segment.pieces]
+        highest = max((bound for _, _, bound in segment.pieces), default=-math.inf)
         if found.reason != "proved":
             problems.append(
                 f"segment {i + 1} was not proved again at or below {connection.threshold:g}: "
                 f"{found.reason}, bound {found.bound:.9g}"
             )
-        marks = [0.0, *(right for _, right, _ in segment.pieces)]
-        covers = marks[-1] == 1 and marks[:-1] == [left for left, _, _ in segment.pieces]
-        highest = max((bound for _, _, bound in segment.pieces), default=-math.inf)
-        if not covers or highest != segment.bound:
+        elif not covers or highest != segment.bound:
             problems.append(f"the recorded pieces of segment {i + 1} do not make up its bound")
         progress(i + 1)
     return problems

@@ -13,7 +13,6 @@ import typer
 import thalweg
 from thalweg.cli.console import finish, print_facts, print_json, print_sentence
 from thalweg.cli.options import (
-    DEFAULT_CERTIFICATE,
     DEFAULT_PROFILE_POINTS,
     DataDir,
     Device,
@@ -45,8 +44,13 @@ def connect(
         str, typer.Option(metavar="NAME", help=f"One of: {', '.join(METHODS)}.")
     ] = "greedy",
     certificate: Annotated[
-        str, typer.Option(metavar="KIND", help="What accepts a segment of the path.")
-    ] = DEFAULT_CERTIFICATE,
+        str | None,
+        typer.Option(
+            metavar="proved|sampled",
+            help="What accepts a segment of the path; default: the task's, which is proved "
+            "unless that takes long.",
+        ),
+    ] = None,
     fallback: Annotated[
         bool,
         typer.Option(
@@ -95,8 +99,9 @@ def connect(
     budget = thalweg.Budget(beads=max_beads, depth=max_depth, steps=max_steps, seconds=max_seconds)
     with Display("connecting") as display:
         connection = thalweg.connect(
-            loaded.objective, a, b, threshold=level, method=chosen, certificate=certificate,
-            fallback=fallback, seed=seed, budget=budget, progress=display.search,
+            loaded.objective, a, b, threshold=level, method=chosen,
+            certificate=certificate or loaded.certificate, fallback=fallback,
+            seed=seed, budget=budget, progress=display.search,
         )  # fmt: skip
     connection = complete(connection, loaded, profile_points, context.obj)
     files = save_connection(connection, out)

@@ -11,7 +11,7 @@ import typer
 import thalweg
 from thalweg.cli import connect, train, verify
 from thalweg.cli.console import finish, print_facts, print_json, print_sentence, say
-from thalweg.cli.options import DEFAULT_CERTIFICATE, DEFAULT_PROFILE_POINTS, Json
+from thalweg.cli.options import DEFAULT_PROFILE_POINTS, Json
 from thalweg.cli.output import check_folder, save_connection
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
@@ -46,7 +46,7 @@ def demo(
     with Display("connecting") as display:
         connection = thalweg.connect(
             problem.objective, models[0].theta, models[1].theta, threshold=level,
-            method=problem.method("greedy"), certificate=DEFAULT_CERTIFICATE,
+            method=problem.method("greedy"), certificate=problem.certificate,
             progress=display.search,
         )  # fmt: skip
     connection = connect.complete(connection, problem, DEFAULT_PROFILE_POINTS, context.obj)

@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_CERTIFICATE = "proved"
-"""The kind of certificate that is asked for where nobody names one."""
-
-DEFAULT_PROFILE_POINTS = 33
+DEFAULT_PROFILE_POINTS = 17
 """Points of the profile that pictures are drawn from, besides the beads."""
 
 Json = Annotated[

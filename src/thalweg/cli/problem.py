@@ -29,11 +29,13 @@ class Problem:
         objective: model, loss, data and criterion.
         origin: for the record: ``{"task": NAME}`` or ``{"problem": MODULE:FACTORY}``.
         options: of the method, as the task recommends them.
+        certificate: kind that is asked for where nobody names one.
     """
 
     objective: Objective
     origin: dict[str, str]
     options: dict[str, Any] = field(default_factory=dict)
+    certificate: str = "proved"
 
     def method(self, name: str, **given: object) -> Method:
         """A method by its name, with the options given before those that the task recommends.
@@ -76,9 +78,8 @@ def load_problem(
     if task is not None:
         known = get_task(task)
         check_device(device)
-        made = Problem(
-            known.build(data_dir), {"task": task}, {"alpha": known.alpha, "t_star": known.t_star}
-        )
+        options = {"alpha": known.alpha, "t_star": known.t_star}
+        made = Problem(known.build(data_dir), {"task": task}, options, known.certificate)
     else:
         check_device(device)
         if data_dir is not None:

@@ -31,6 +31,7 @@ def _document(task: Task) -> dict[str, Any]:
         "default_threshold": task.default_threshold,
         "alpha": task.alpha,
         "t_star": task.t_star,
+        "certificate": task.certificate,
         "needs_data": task.needs_data,
     }
 
@@ -43,7 +44,7 @@ def _row(task: Task) -> tuple[str, str, str, str]:
         task.name,
         f"{task.summary}\n{task.architecture}\n({task.source}){data}",
         f"{training.optimizer} {training.learning_rate:g}, {batch}\n"
-        f"alpha {task.alpha:g}, t* {task.t_star}",
+        f"alpha {task.alpha:g}, t* {task.t_star}, {task.certificate}",
         f"{task.criterion.name} on {task.criterion.split}\n"
         f"{', '.join(f'{level:g}' for level in task.thresholds)}\n"
         f"(default {task.default_threshold:g})",

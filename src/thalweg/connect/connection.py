@@ -107,7 +107,7 @@ class Profile:
         values: ``"loss/train"``, ``"error_rate/test"``, …: one value for each `t`, None where
             it is not finite.
         linear: the same measures on the straight line between the endpoints.
-        examples: examples of each split that were looked at.
+        examples: examples of each split that were looked at, on the path.
     """
 
     t: tuple[float, ...]

@@ -16,13 +16,14 @@ from thalweg.connect.connection import Profile
 from thalweg.objective import Criterion, Objective
 from thalweg.paths import Path, Polygonal, interpolate
 
-# Examples of a split that carries no criterion; a fair sample, since splits are shuffled.
-_EXAMPLES = 5000
+# Examples of a split that carries no criterion, and of any split for the straight line, which
+# serves for comparison: a fair sample, since splits are shuffled.
+_EXAMPLES = 2000
 # Bytes of models evaluated together.
 _STACK_BYTES = 1 << 28
 
 
-def profile(objective: Objective, path: Path, points: int = 33) -> Profile:
+def profile(objective: Objective, path: Path, points: int = 17) -> Profile:
     """Evaluate loss and criterion along a path and along the line between its ends.
 
     Args:
@@ -31,7 +32,8 @@ def profile(objective: Objective, path: Path, points: int = 33) -> Profile:
         points: evaluated along each curve, besides the beads and three in every segment.
 
     Returns:
-        The profile. The criterion's split is gone through whole, others up to 5,000 examples.
+        The profile. On the path, the criterion's split is gone through whole; other splits, and
+        the straight line, up to 2,000 examples.
     """
     beads = _bead_fractions(path)
     # Long strings need more points than were asked for, or their segments show no shape.
@@ -43,6 +45,7 @@ def profile(objective: Objective, path: Path, points: int = 33) -> Profile:
     examples: dict[str, int] = {}
     measures = _measures(objective)
     own = objective.criterion.split
+    sample = objective.with_examples(dict.fromkeys(objective.splits, _EXAMPLES))
     limited = objective.with_examples({n: _EXAMPLES for n in objective.splits if n != own})
     rows = max(1, _STACK_BYTES // (path.points.shape[1] * path.points.dtype.itemsize))
     for name, split in limited.splits.items():
@@ -51,7 +54,7 @@ def profile(objective: Objective, path: Path, points: int = 33) -> Profile:
         for start in range(0, len(t), rows):
             part = torch.from_numpy(t[start : start + rows])
             along.append(_evaluate(limited, path.at(part), name, measures))
-            across.append(_evaluate(limited, interpolate(*ends, part), name, measures))
+            across.append(_evaluate(sample, interpolate(*ends, part), name, measures))
         for i, measure in enumerate(measures):
             key = f"{measure.name}/{name}"
             values[key] = _finite(torch.cat(along)[:, i])

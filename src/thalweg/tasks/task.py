@@ -29,6 +29,7 @@ class Task:
         default_threshold: a level reached within seconds to minutes.
         alpha: beads are trained to ``alpha`` times the threshold.
         t_star: where a refused segment gets its bead: in its middle or at its highest point seen.
+        certificate: kind that a search asks for by default: proved, unless that takes too long.
         needs_data: whether data files are read; see :func:`thalweg.tasks.data_folder`.
         build: makes the objective, given the folder of the data sets or None.
         initialize: draws a new model from the generator given and from nothing else.
@@ -51,6 +52,7 @@ class Task:
     default_threshold: float
     alpha: float
     t_star: Literal["half", "argmax"]
+    certificate: Literal["proved", "sampled"] = "proved"
     needs_data: bool
     build: Callable[[Path | None], Objective]
     initialize: Callable[[Generator], nn.Module]

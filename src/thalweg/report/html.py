@@ -111,7 +111,7 @@ def _segments_note(connection: Connection) -> str:
 
 
 def _segments(segments: tuple[Segment, ...]) -> str:
-    names = ("segment", "length", "bound", "seen", "certificate", "points")
+    names = ("segment", "length", "bound", "seen", "certificate", "evaluations")
     head = "".join(f"<th scope=col>{name}</th>" for name in names)
     rows = "\n".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in (

@@ -14,7 +14,7 @@ from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import STRATEGIES, Work, as_tuple
 
 # Examples of a chunk, and models carried out together, among which a plan is chosen.
-_CHUNKS = (1024, 2560, 256, 8192, 64)
+_CHUNKS = (256, 64, 16, 1024, 2560, 8192)
 _MODELS = 64
 # Models × examples beyond which activations fall out of every cache.
 _MOST_TOGETHER = 1 << 17
@@ -216,14 +216,13 @@ def _gradients_of_group(
 def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator[Plan]:
     """Plans to try: the plain loop first, which works for every model."""
     sizes = list(dict.fromkeys(min(size, examples) for size in chunks))
-    yield Plan("loop", 1, sizes[0])
+    for size in sizes:
+        yield Plan("loop", 1, size)
     for strategy in ("dense", "vmap"):
         for together in dict.fromkeys((min(models, 16), models, min(models, 4))):
             for size in sizes:
                 if together * size <= _MOST_TOGETHER:
                     yield Plan(strategy, together, size)
-    for size in sizes[1:]:
-        yield Plan("loop", 1, size)
 
 
 def _bucket(models: int) -> int:

@@ -30,7 +30,9 @@ _GAIN = 1.15
 _RUNS = 5
 _SECONDS = 0.1
 # Seconds of measuring after which the best candidate so far will do.
-_PATIENCE = 2.0
+_PATIENCE = 3.0
+# Seconds that one run of a candidate may be expected to take.
+_LONGEST = 0.3
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,11 @@ class Planner:
         failure: RuntimeError | None = None
         end = time.monotonic() + _PATIENCE
         for plan in candidates:
-            if best is not None and time.monotonic() > end:
-                break
+            if best is not None:
+                if time.monotonic() > end:
+                    break
+                if plan.models * plan.examples * best[0] > _LONGEST:
+                    continue  # measuring it would cost more than it can tell
             if self._fixed and plan.strategy != self._fixed:
                 continue
             try:

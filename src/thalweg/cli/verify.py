@@ -19,8 +19,11 @@ from thalweg.errors import InputError
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a connection.")],
     points: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Points to look at inside each segment.")
-    ] = 17,
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Inside each segment; default: 33, or 9 if a point is costly."
+        ),
+    ] = None,
     task: TaskName = None,
     problem: ProblemName = None,
     data_dir: DataDir = None,

@@ -24,6 +24,8 @@ _STACK = 8
 _ROUNDING = 1e-5
 # Share of the threshold by which a value may exceed the estimate of a sampled certificate.
 _ESTIMATE = 0.02
+# Parameters × examples up to which a point is cheap.
+_CHEAP = 1e10
 # Evaluations of the bound that proving a segment again may take.
 _PROOF = 1000
 
@@ -53,7 +55,7 @@ def verify(
     connection: Connection,
     objective: Objective,
     *,
-    points: int = 17,
+    points: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Evaluate a connection's path anew, in float64, on points of its own.
@@ -66,7 +68,7 @@ def verify(
     Args:
         connection: as loaded from its folder.
         objective: built anew from the task or factory that the record names.
-        points: inside each segment.
+        points: inside each segment; None: 33, or 9 where a point is expensive.
         progress: called with (steps done, steps in all): points, and segments to prove again.
 
     Returns:
@@ -75,6 +77,9 @@ def verify(
     Raises:
         InputError: if the objective is not that of the connection, or `points` is not positive.
     """
+    if points is None:
+        work = objective.layout.size * len(objective.splits[objective.criterion.split])
+        points = 33 if work <= _CHEAP else 9
     if points < 1:
         raise InputError(f"expected at least one point a segment to verify, got {points}")
     _check_objective(connection, objective)

@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="names and what each measures")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     for option, kind in (("pairs", int), ("threshold", float), ("rounds", int), ("seed", int),
-                         ("check-every", int)):  # fmt: skip
+                         ("check-every", int), ("certificate", str)):  # fmt: skip
         parser.add_argument(f"--{option}", type=kind)
     given = parser.parse_args()
     if given.list or given.name is None:

@@ -13,7 +13,12 @@ from thalweg.tasks import get_task
 
 
 def run(
-    *, pairs: int = 16, threshold: float = 0.05, rounds: int = 3, seed: int = 0
+    *,
+    pairs: int = 16,
+    threshold: float = 0.05,
+    rounds: int = 3,
+    seed: int = 0,
+    certificate: str = "proved",
 ) -> dict[str, Any]:
     """Run the benchmark.
 
@@ -22,6 +27,7 @@ def run(
         threshold: L0, mean absolute error on 10,000 fresh points.
         rounds: how often each side is timed.
         seed: of the first endpoint.
+        certificate: of ours.
     """
     task = get_task("quadratic")
     objective = task.build(None)
@@ -38,4 +44,5 @@ def run(
     )
     torch.manual_seed(seed)
     return compare("quadratic-sweep", task, objective, setting,
-                   level=threshold, pairs=pairs, rounds=rounds, seed=seed)  # fmt: skip
+                   level=threshold, pairs=pairs, rounds=rounds, seed=seed,
+                   certificate=certificate)  # fmt: skip

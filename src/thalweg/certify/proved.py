@@ -24,6 +24,8 @@ from thalweg.paths import interpolate
 # A value in the precision of the model this far above the threshold, relatively, is above it in
 # exact arithmetic, too: rounding does not reach so far.
 _CLEARLY = 1e-3
+# Parameters × examples up to which an evaluation is cheap.
+_CHEAP = 1e8
 # Bytes of models evaluated together.
 _STACK_BYTES = 1 << 28
 
@@ -33,11 +35,13 @@ class Proved:
     """Certifies by proof.
 
     Attributes:
-        most_evaluations: of bounds and values on all examples that one segment may take.
+        most_evaluations: of bounds and values on all examples that one segment may take; None:
+            400, or 32 where they are costly: there one more bead is cheaper than a proof of a
+            segment that comes close to the threshold.
         tolerance: relative gap between bound and value that is not pursued further.
     """
 
-    most_evaluations: int = 400
+    most_evaluations: int | None = None
     tolerance: float = 1e-4
     kind: str = "proved"
 
@@ -60,10 +64,16 @@ class Proved:
             for span, (half, samples) in zip(spans, halves, strict=True)
         ]
 
+    def _budget(self, objective: Objective) -> int:
+        if self.most_evaluations is not None:
+            return self.most_evaluations
+        work = objective.layout.size * len(objective.splits[objective.criterion.split])
+        return 400 if work <= _CHEAP else 32
+
     def _prove(self, objective: Objective, span: Span, samples: int) -> Certificate:
         found = prove_segment(
             objective, span.start.to(objective.device), span.end.to(objective.device),
-            threshold=span.threshold, max_evaluations=self.most_evaluations,
+            threshold=span.threshold, max_evaluations=self._budget(objective),
             tolerance=self.tolerance,
         )  # fmt: skip
         bound = found.bound if math.isfinite(found.bound) else None

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from thalweg.objective import Objective
 
-KINDS = ("sampled", "proved")
-
 
 @dataclass(frozen=True)
 class Certificate:

@@ -1,23 +1,26 @@
-"""Best-first bisection of a segment until its criterion is proved below a threshold.
+"""Best-first bisection of segments until their criterion is proved below a threshold.
 
-The first pieces are as wide as forecasts on a few examples say that they can be; whatever fails on
-all examples is bisected, the piece of largest bound first. Forecasts decide where to cut, never
-what is true.
+Pieces of all segments stand in one queue, the one of largest bound first. A piece that fails is
+cut in two, and only the examples whose bounds are too loose go through the network again: an
+example that is surely right on the whole piece, or whose loss is bounded closely, is settled there
+(:mod:`thalweg.certify.rules_criterion`). The first pieces are as wide as a few examples say that
+they can be. Such forecasts decide where to cut, never what is true.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
 
-from thalweg.certify.enclosure import Enclosure, Segment, evaluate, in_float64
-from thalweg.certify.rounding import TINY
+from thalweg.certify.enclosure import Segment, evaluate, in_float64
+from thalweg.certify.rules_criterion import Settled
 
 NARROWEST = 2.0**-40
 """Width below which a piece is not split again: there, rounding decides."""
@@ -25,12 +28,15 @@ NARROWEST = 2.0**-40
 COARSEST = 2.0**-8
 """Width below which no forecast is trusted to choose a smaller one."""
 
-ATTEMPTS = 8
-"""Forecasts, at most, for the width of one piece."""
-
 PILOT = 256
-"""Examples, at most, of the forecast that chooses where to split: a mean over a few is near that
-over all. Errors, which are counted, need eight times as many."""
+"""Examples, at most, of the forecast that chooses the first pieces."""
+
+FAILING = 0.5
+"""Share of the examples that would be left open above which a first piece is cut unseen: a look at
+it, and at that share of the examples in both halves, would cost as much as the halves."""
+
+
+_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class ProvedSegment:
         seen: the criterion is at least this somewhere on the segment.
         refused_at: t in [0, 1] where the criterion exceeds the threshold, or None.
         pieces: `(t_left, t_right, bound)` in order, covering [0, 1].
-        evaluations: times that the criterion was bounded or evaluated on all examples.
-        samples: examples bounded or evaluated, forecasts included.
+        evaluations: pieces that were bounded, and points evaluated.
+        samples: examples bounded or evaluated for that, forecasts included.
         reason: ``"proved"``, ``"refused"``, ``"tolerance"`` (bound and value agree to the
             tolerance, on both sides of the threshold), ``"budget"`` or ``"resolution"`` (pieces
             became too narrow).
@@ -57,6 +63,27 @@ class ProvedSegment:
     evaluations: int
     samples: int
     reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A segment to prove.
+
+    Attributes:
+        start: `[p]`, at t = 0.
+        end: `[p]`, at t = 1.
+        threshold: stop as soon as the criterion is proved at most this, or seen above it; None:
+            as tight as budget and tolerance allow.
+        cuts: increasing t in (0, 1) at which the first pieces end, in place of forecasts: a
+            subdivision of one's own, for a second look at what was proved.
+        values: the criterion at t = 0, 1/2 and 1, about, where it is known.
+    """
+
+    start: Tensor
+    end: Tensor
+    threshold: float | None
+    cuts: Sequence[float] = ()
+    values: tuple[float, float, float] | None = None
 
 
 def prove_segment(
@@ -75,14 +102,10 @@ def prove_segment(
         objective: model, loss, data and criterion.
         theta_a: `[p]`.
         theta_b: `[p]`.
-        threshold: stop as soon as the criterion is proved at most this, or seen above it; None:
-            as tight as budget and tolerance allow.
-        max_evaluations: of the criterion, bounds and plain values alike, each on all examples;
-            a forecast counts by its share of them. The last split may exceed it.
-        tolerance: relative to the bound: a smaller gap between the bound and a value that was
-            seen is not pursued.
-        cuts: increasing t in (0, 1) at which the first pieces end, in place of forecasts: a
-            subdivision of one's own, for a second look at what was proved.
+        threshold: see :class:`Task`.
+        max_evaluations: see :func:`prove_segments`.
+        tolerance: see :func:`prove_segments`.
+        cuts: see :class:`Task`.
 
     Returns:
         The outcome; its bound holds whatever the reason for stopping.
@@ -103,152 +126,242 @@ def prove_segment(
         >>> found.reason, found.bound <= 0.5
         ('proved', True)
     """
-    search = _Search(in_float64(objective), theta_a, theta_b, threshold)
-    reason = search.cut(cuts) if cuts else search.start(max_evaluations)
-    while reason is None:
-        reason = search.verdict(max_evaluations, tolerance)
-        if reason is None:
-            reason = search.split_worst()
-    return search.result(reason)
+    task = Task(theta_a, theta_b, threshold, cuts)
+    return prove_segments(
+        objective, [task], max_evaluations=max_evaluations, tolerance=tolerance
+    )[0]  # fmt: skip
+
+
+def prove_segments(
+    objective: Any,
+    tasks: Sequence[Task],
+    *,
+    max_evaluations: int,
+    tolerance: float,
+    progress: Callable[[], None] | None = None,
+) -> list[ProvedSegment]:
+    """Bound the criterion on straight segments, the piece of largest bound first.
+
+    Args:
+        objective: model, loss, data and criterion.
+        tasks: the segments.
+        max_evaluations: of the criterion on all examples that each segment may take, bounds,
+            values and forecasts alike counted by the examples gone through. The last split may
+            exceed it.
+        tolerance: relative to the bound: a smaller gap between the bound and a value that was
+            seen is not pursued.
+        progress: called after every piece.
+
+    Returns:
+        One outcome a segment, in order.
+
+    Raises:
+        UnsupportedOperation: for an operation without a rule, with its module's path.
+    """
+    twin = in_float64(objective)
+    searches = [_Search(twin, task, max_evaluations, tolerance) for task in tasks]
+    # Cheap refusals and the first pieces come first; then the worst piece of all segments is cut.
+    queue: list[tuple[float, int]] = []
+    for i, search in enumerate(searches):
+        search.start()
+        heapq.heappush(queue, (-search.highest, i))
+        if progress:
+            progress()
+    while queue:
+        _, i = heapq.heappop(queue)
+        if searches[i].advance():
+            heapq.heappush(queue, (-searches[i].highest, i))
+        if progress:
+            progress()
+    return [search.result() for search in searches]
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A piece of a segment with its bound.
+
+    Attributes:
+        left: t where it begins.
+        right: t where it ends.
+        bound: of the criterion on it.
+        settled: what the settled examples add on it.
+        ids: `[m]`, the others; None: all of them, which cannot be told apart.
+        share: of the room below the threshold, for the remainders of the settled examples.
+        open_noise: sum of the remainders of the others.
+    """
+
+    left: float
+    right: float
+    bound: float
+    settled: Settled
+    ids: Tensor | None
+    share: float
+    open_noise: float
 
 
 class _Search:
-    """Open pieces by bound, and what was seen."""
+    """The pieces of one segment, and what was seen on it."""
 
-    def __init__(
-        self, objective: Any, theta_a: Tensor, theta_b: Tensor, threshold: float | None
-    ) -> None:
+    def __init__(self, objective: Any, task: Task, max_evaluations: int, tolerance: float) -> None:
         self._objective = objective
-        self._segment = Segment(objective, theta_a, theta_b)
-        self._threshold = threshold
-        self._total = len(objective.splits[objective.criterion.split])
-        counted = objective.criterion.name == "error_rate"
-        self._pilot = min(8 * PILOT if counted else PILOT, self._total // 16)
-        self._least = PILOT if counted else PILOT // 8
-        self._last = Enclosure(math.inf, -math.inf, math.inf, 0)
-        self._heap: list[tuple[float, float, float]] = []  # (-bound, left, right)
+        self._segment: Segment | None = Segment(objective, task.start, task.end)
+        self._threshold = task.threshold
+        self._cuts = task.cuts
+        self._values = task.values
+        self._total = self._segment.total
+        self._budget = max_evaluations * self._total
+        self._tolerance = tolerance
+        self._heap: list[tuple[float, int, _Piece]] = []
+        self._count = itertools.count()  # pieces of equal bound: first come, first cut
         self._seen, self._refused_at = -math.inf, None
         self._evaluations = self._samples = 0
+        self._reason: str | None = None
 
-    def cut(self, cuts: Sequence[float]) -> str | None:
-        """Open the pieces between given places."""
-        for left, right in pairwise((0.0, *cuts, 1.0)):
-            refused = self._open(left, right)
-            if refused:
-                return refused
-        return None
+    @property
+    def highest(self) -> float:
+        """The largest bound of its pieces."""
+        return -self._heap[0][0] if self._heap else math.inf
 
-    def start(self, max_evaluations: int) -> str | None:
-        """Look at the middle; then choose the first pieces by forecasts on few examples."""
-        if self._threshold is None:
-            return self._open(0.0, 1.0)
-        value = self._value(0.5)
-        if self._exceeds(value, 0.5):
-            return "refused"
-        if self._pilot < self._least:
-            return self._open(0.0, 1.0)
-        # Where the few examples differ from all: in value, known at the middle, and in excess.
-        shift = value - evaluate(self._objective, self._segment.at(0.5), self._pilot)
-        left, width, scale = 0.0, 1.0, 1.0
-        while left < 1:
-            if self._spent(max_evaluations):
-                return self._open(left, 1.0)
-            right, expected = self._forecast(left, width, shift, scale)
-            refused = self._open(left, right)
-            if refused:
-                return refused
-            if 0 < _excess(self._last) < math.inf and expected > 0:
-                scale = min(max(_excess(self._last) / expected, 0.25), 4.0)
-            left, width = right, right - left
-        return None
-
-    def _forecast(
-        self, left: float, width: float, shift: float, scale: float
-    ) -> tuple[float, float]:
-        """The end of a piece as wide as forecasts let it be, and the excess expected there.
-
-        The excess of a bound over the value at the middle grows with the power 2 to 3 of the
-        width; the threshold leaves some room for it.
-        """
-        level = math.inf if self._threshold is None else self._threshold
-        rest = 1 - left
-        right, expected = 1.0, math.inf
-        for _ in range(ATTEMPTS):
-            parts = min(math.ceil(rest / width), 2)  # two equal pieces rather than a narrow last
-            right = 1.0 if parts == 1 else left + min(width, rest / 2)
-            forecast = self._enclose(left, right, self._pilot)
-            expected = _excess(forecast)
-            room = level - (forecast.seen + forecast.middle) / 2 - shift
-            factor = 0.5
-            if room > 0 and math.isfinite(expected):
-                factor = 0.95 * (room / max(scale * expected, TINY)) ** 0.4
-            fits = 0.95 <= factor <= 1.2 or (factor > 1 and right == 1)
-            if fits or right - left < COARSEST:
+    def start(self) -> None:
+        """Look at the middle; then open the first pieces."""
+        if self._cuts:
+            pieces = list(pairwise((0.0, *self._cuts, 1.0)))
+        elif self._threshold is None:
+            pieces = [(0.0, 1.0)]
+        else:
+            if self._values is None:
+                middle = self._look(0.5)
+                self._values = self._look(0.0), middle, self._look(1.0)
+            pieces = [] if self._refused_at is not None else self._forecast(self._threshold)
+        for left, right in pieces:
+            self._open(left, right, Settled(), None, _SHARE)
+            if self._refused_at is not None:
                 break
-            width = (right - left) * min(max(factor, 0.3), 2.0)
-        return right, expected
+        self._close_if(self._verdict())
 
-    def _open(self, left: float, right: float) -> str | None:
-        """Bound a piece on all examples; look at its middle where that may be too high."""
-        found = self._enclose(left, right, None)
-        self._evaluations += 1
-        self._last = found
-        heapq.heappush(self._heap, (-found.upper, left, right))
-        middle = (left + right) / 2
-        if self._exceeds(found.seen, middle):
-            return "refused"
-        if self._threshold is None or found.middle <= self._threshold:
-            return None
-        return "refused" if self._exceeds(self._value(middle), middle) else None
+    def advance(self) -> bool:
+        """Cut the worst piece; whether the search goes on."""
+        if self._reason is not None:
+            return False
+        piece = heapq.heappop(self._heap)[2]
+        middle, width = (piece.left + piece.right) / 2, piece.right - piece.left
+        # Where the settled examples keep the bound up, too many were settled: open them again.
+        again = piece.ids is not None and piece.settled.noise > piece.open_noise
+        for side, left, right in ((-1, piece.left, middle), (1, middle, piece.right)):
+            if self._refused_at is not None:
+                break
+            if again:
+                self._open(left, right, Settled(), None, piece.share / 8)
+            else:
+                settled = piece.settled.on_half(side, width)
+                self._open(left, right, settled, piece.ids, piece.share)
+        self._close_if(self._verdict())
+        return self._reason is None
 
-    def split_worst(self) -> str | None:
-        """Bisect the piece of largest bound."""
-        _, left, right = heapq.heappop(self._heap)
-        middle = (left + right) / 2
-        return self._open(left, middle) or self._open(middle, right)
-
-    def verdict(self, max_evaluations: int, tolerance: float) -> str | None:
-        """Why to stop now, or None."""
-        bound, left, right = -self._heap[0][0], *self._heap[0][1:]
-        if self._threshold is not None and bound <= self._threshold:
-            return "proved"
-        if bound - self._seen <= tolerance * abs(bound):
-            return "proved" if self._threshold is None else "tolerance"
-        if self._spent(max_evaluations):
-            return "budget"
-        return "resolution" if right - left <= NARROWEST else None
-
-    def result(self, reason: str) -> ProvedSegment:
+    def result(self) -> ProvedSegment:
         """The record of the search."""
-        pieces = tuple(sorted((left, right, -bound) for bound, left, right in self._heap))
+        pieces = tuple(sorted((p.left, p.right, p.bound) for _, _, p in self._heap))
         marks = [0.0, *(right for _, right, _ in pieces)]
         covered = marks[-1] == 1 and [left for left, _, _ in pieces] == marks[:-1]
         bound = max(piece[2] for piece in pieces) if covered else math.inf
         return ProvedSegment(
-            bound, self._seen, self._refused_at, pieces, self._evaluations, self._samples, reason
+            bound, self._seen, self._refused_at, pieces, self._evaluations, self._samples,
+            self._reason or "budget",
+        )  # fmt: skip
+
+    def _forecast(self, level: float) -> list[tuple[float, float]]:
+        """First pieces on which most of a few examples would be settled."""
+        few = min(PILOT, self._total // 16)
+        if few < PILOT // 8:
+            return [(0.0, 1.0)]
+        assert self._segment is not None
+        if self._values is not None:
+            # The few may differ from all examples: by as much elsewhere as at the middle.
+            shift = evaluate(self._objective, self._segment.at(0.5), few) - self._values[1]
+            level += shift
+        waiting, pieces = [(0.0, 1.0)], []
+        while waiting:
+            left, right = waiting.pop()
+            tally = self._segment.pilot(left, right, few)
+            self._samples += few
+            _, still_open = tally.settle(self._room(left, right, _SHARE))
+            failing = tally.bound()[0] > level and (
+                still_open is None or len(still_open) > FAILING * few
+            )
+            if failing and right - left > COARSEST:
+                half = (left + right) / 2
+                waiting += [(half, right), (left, half)]
+            else:
+                pieces.append((left, right))
+        return pieces
+
+    def _open(
+        self, left: float, right: float, settled: Settled, ids: Tensor | None, share: float
+    ) -> None:
+        """Bound a piece; look at its middle where the criterion may be too high there."""
+        assert self._segment is not None
+        tally, samples = self._segment.enclose(left, right, ids, settled)
+        self._samples += samples
+        self._evaluations += 1
+        upper, seen, middle = tally.bound()
+        self._note(seen, (left + right) / 2)
+        settled, ids = tally.settle(self._room(left, right, share))
+        piece = _Piece(left, right, upper, settled, ids, share, tally.open_noise)
+        heapq.heappush(self._heap, (-upper, next(self._count), piece))
+        level = self._threshold
+        if level is not None and upper > level and (seen + middle) / 2 > level:
+            self._look((left + right) / 2)
+
+    def _room(self, left: float, right: float, share: float) -> float:
+        """What remainders of settled examples may take up: a share of the room expected there.
+
+        The criterion is expected to be the parabola through its values at both ends and the
+        middle; what is wrong about that costs time, not truth.
+        """
+        if self._threshold is None:
+            return share * self._tolerance * abs(self._seen)
+        if self._values is None:
+            return 0.0
+        a, b, c = self._values
+        expected = max(
+            a + t * (4 * b - 3 * a - c) + t * t * 2 * (a + c - 2 * b)
+            for t in (left, (left + right) / 2, right)
         )
+        room = max(self._threshold - expected, 0.0)
+        if self._objective.criterion.name == "perplexity":
+            room /= self._threshold  # in nats, the unit of the mean loss
+        return share * room
 
-    def _enclose(self, left: float, right: float, examples: int | None) -> Enclosure:
-        found = self._segment.enclose(left, right, examples)
-        self._samples += found.samples
-        return found
-
-    def _spent(self, max_evaluations: int) -> bool:
-        return self._samples >= max_evaluations * self._total
-
-    def _value(self, t: float) -> float:
+    def _look(self, t: float) -> float:
+        """Evaluate the criterion on all examples at one point."""
+        assert self._segment is not None
         self._evaluations += 1
         self._samples += self._total
-        return evaluate(self._objective, self._segment.at(t))
+        value = evaluate(self._objective, self._segment.at(t))
+        self._note(value, t)
+        return value
 
-    def _exceeds(self, value: float, t: float) -> bool:
+    def _note(self, value: float, t: float) -> None:
+        """Keep a value that the criterion has, or exceeds, at t."""
         self._seen = max(self._seen, value)
-        if self._threshold is None or not value > self._threshold:
-            return False
-        self._refused_at = t
-        return True
+        if self._threshold is not None and value > self._threshold:
+            self._refused_at = t
 
+    def _verdict(self) -> str | None:
+        """Why to stop now, or None."""
+        if self._refused_at is not None:
+            return "refused"
+        piece = self._heap[0][2]
+        if self._threshold is not None and piece.bound <= self._threshold:
+            return "proved"
+        if piece.bound - self._seen <= self._tolerance * abs(piece.bound):
+            return "proved" if self._threshold is None else "tolerance"
+        if self._samples >= self._budget:
+            return "budget"
+        return "resolution" if piece.right - piece.left <= NARROWEST else None
 
-def _excess(found: Enclosure) -> float:
-    """How far a bound lies above the value at the middle of its piece."""
-    return found.upper - (found.seen + found.middle) / 2
+    def _close_if(self, reason: str | None) -> None:
+        """Stop for a reason, and let go of what the bounds of the segment shared."""
+        self._reason = reason
+        if reason is not None:
+            self._segment = None

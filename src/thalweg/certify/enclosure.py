@@ -12,7 +12,7 @@ Inference in float32 differs from that function by its own rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,24 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from thalweg.certify.rounding import TINY, UNIT, charge
-from thalweg.certify.rules_criterion import ErrorCounts, LossSums
-from thalweg.certify.rules_linear import Products
+from thalweg.certify.rules_criterion import (
+    ErrorTally,
+    LossTally,
+    Settled,
+    Tally,
+    terms_of,
+)
+from thalweg.certify.rules_linear import Chunk, Products
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, locate
 from thalweg.objective.batchnorm import tracked_layers
 
 CHUNK_BYTES = 12 * 2**20
 """Float64 bytes of the largest tensor of a chunk, at most."""
+
+MOST = 4096
+"""Examples of a chunk, at most."""
+
+Parameters = dict[str, TaylorModel]
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ def enclose(
         direction: `[p]`, float64.
         halfwidth: of the interval of s, positive or zero.
         spread: `[p]`, how far the parameters may be from the line, elementwise; None: not at all.
-        examples: bound the mean over the first so many examples only, as a forecast.
+        examples: bound the mean over the first so many examples only.
 
     Returns:
         The enclosure.
@@ -86,31 +97,51 @@ def enclose(
     """
     twin = in_float64(objective)
     parameters = segment_parameters(twin, center, direction.to(torch.float64) * halfwidth, spread)
-    return _enclose(twin, parameters, examples)
+    total = len(_split(twin)) if examples is None else min(examples, len(_split(twin)))
+    ids = torch.arange(total, device=_split(twin).target.device)
+    found = tally(twin, lambda chunk: parameters, ids, Settled(), total, chunk_size(twin))
+    return Enclosure(*found.bound(), total)
 
 
-def _enclose(
-    twin: Any, parameters: dict[str, TaylorModel], examples: int | None, size: int | None = None
-) -> Enclosure:
-    kind = twin.criterion.name
-    errors, losses = ErrorCounts(), LossSums()
-    loss = twin.criterion.per_example(twin.loss)
-    count = 0
+def tally(
+    objective: Any,
+    parameters: Callable[[Chunk], Parameters],
+    ids: Tensor,
+    settled: Settled,
+    total: int,
+    size: int,
+    *,
+    separable: bool = False,
+) -> Tally:
+    """Run model and criterion on Taylor models, chunk by chunk, and collect what they say.
+
+    Args:
+        objective: in float64.
+        parameters: models by name, for a chunk.
+        ids: `[m]`, examples to go through, in increasing order.
+        settled: what the others add.
+        total: number of all examples.
+        size: examples a chunk.
+        separable: whether the loss is known to be a mean of one value an example.
+
+    Raises:
+        UnsupportedOperation: for an operation without a rule, with its module's path.
+    """
+    kind = objective.criterion.name
+    if kind == "error_rate":
+        found = ErrorTally(settled, total)
+    else:
+        found = LossTally(settled, total, perplexity=kind == "perplexity", separable=separable)
+    loss = objective.criterion.per_example(objective.loss)
     with torch.no_grad():
-        for inputs, target in _chunks(twin, examples, size):
-            output = run(twin, parameters, inputs)
-            if kind == "error_rate":
-                errors.add(output, target)
+        for part, inputs, target in _chunks(objective, ids, size):
+            given = inputs if isinstance(inputs, tuple) else (inputs,)
+            output = run(objective, parameters(Chunk(given, part, len(_split(objective)))), inputs)
+            if isinstance(found, ErrorTally):
+                found.add(output, target, part)
             else:
-                losses.add(_guarded(twin, loss, output, target), len(target))
-            count += len(target)
-    upper, seen, middle = (
-        errors.result() if kind == "error_rate" else losses.result(count)
-    )  # fmt: skip
-    if kind == "perplexity":
-        grow = 1 + 8 * UNIT
-        upper, middle, seen = _exp(upper) * grow, _exp(middle) * grow, _exp(seen) / grow
-    return Enclosure(upper, seen, middle, count)
+                found.add(_guarded(objective, loss, output, target), part)
+    return found
 
 
 def evaluate(objective: Any, theta: Tensor, examples: int | None = None) -> float:
@@ -127,35 +158,38 @@ def evaluate(objective: Any, theta: Tensor, examples: int | None = None) -> floa
     twin = in_float64(objective)
     parameters = twin.layout.unflatten(theta.to(torch.float64))
     loss = twin.criterion.per_example(twin.loss)
-    sums, count = [], 0
+    split, size = _split(twin), chunk_size(twin)
+    total = len(split) if examples is None else min(examples, len(split))
+    sums = []
     with torch.no_grad():
-        for inputs, target in _chunks(twin, examples):
+        for first in range(0, total, size):
+            inputs, target = split.select(slice(first, min(first + size, total)))
             arguments = inputs if isinstance(inputs, tuple) else (inputs,)
             value = loss(functional_call(twin.model, parameters, arguments), target)
             sums.append(float(value.mean()) * len(target))
-            count += len(target)
-    mean = math.fsum(sums) / count
-    return _exp(mean) if twin.criterion.name == "perplexity" else mean
-
-
-def _refuse_moving_statistics(objective: Any) -> None:
-    """BatchNorm statistics that are estimated anew for every θ have no rule yet."""
-    if getattr(objective, "calibration", None) is None:
-        return
-    for name in tracked_layers(objective.model):
-        raise UnsupportedOperation("batch_norm", "statistics estimated anew for every θ", name)
+    mean = math.fsum(sums) / total
+    if twin.criterion.name != "perplexity":
+        return mean
+    return math.exp(mean) if mean < 700 else math.inf
 
 
 def in_float64(objective: Any) -> Any:
-    """The objective itself if its parameters are float64, else its float64 twin."""
+    """The objective itself if its parameters are float64, else its float64 twin.
+
+    Raises:
+        UnsupportedOperation: if it has BatchNorm statistics that are estimated anew for every θ,
+            which have no rule.
+    """
     dtypes = {parameter.dtype for parameter in objective.model.parameters()}
-    _refuse_moving_statistics(objective)
+    if getattr(objective, "calibration", None) is not None:
+        for name in tracked_layers(objective.model):
+            raise UnsupportedOperation("batch_norm", "statistics estimated anew for every θ", name)
     return objective if dtypes == {torch.float64} else objective.double()
 
 
 def segment_parameters(
     objective: Any, center: Tensor, slope: Tensor, spread: Tensor | None
-) -> dict[str, TaylorModel]:
+) -> Parameters:
     """Parameters as Taylor models, by name.
 
     Args:
@@ -177,7 +211,7 @@ def segment_parameters(
     return models
 
 
-def run(objective: Any, parameters: dict[str, TaylorModel], inputs: Any) -> TaylorModel:
+def run(objective: Any, parameters: Parameters, inputs: Any) -> TaylorModel:
     """Output of the model on a chunk, as a Taylor model.
 
     Args:
@@ -210,28 +244,61 @@ def _guarded(objective: Any, loss: Any, output: TaylorModel, target: Tensor) -> 
         raise UnsupportedOperation(error.operation, error.detail, path) from error
 
 
-def _chunks(
-    objective: Any, examples: int | None, size: int | None = None
-) -> Iterator[tuple[Any, Tensor]]:
-    split = objective.splits[objective.criterion.split]
-    size = chunk_size(objective) if size is None else size
-    for inputs, target in split.chunks(size if examples is None else min(size, examples)):
-        yield inputs, target
-        if examples is not None:
-            examples -= len(target)
-            if examples <= 0:
-                return
+def is_separable(objective: Any, theta: Tensor) -> bool:
+    """Whether the loss of a chunk is the plain mean of the losses of its examples.
+
+    Three examples together are held against each of them alone: a loss with weights, or one whose
+    terms stand in another order, does not pass.
+
+    Args:
+        objective: in float64.
+        theta: `[p]`, where to try.
+
+    Raises:
+        UnsupportedOperation: for an operation without a rule, with its module's path.
+    """
+    if objective.criterion.name == "error_rate":
+        return True
+    few = min(3, len(_split(objective)))
+    point = theta.to(torch.float64)
+    parameters = segment_parameters(objective, point, torch.zeros_like(point), None)
+    loss = objective.criterion.per_example(objective.loss)
+
+    def terms(examples: slice) -> TaylorModel | None:
+        inputs, target = _split(objective).select(examples)
+        value = _guarded(objective, loss, run(objective, parameters, inputs), target)
+        return terms_of(value, len(target))
+
+    with torch.no_grad():
+        together = terms(slice(0, few))
+        alone = [terms(slice(i, i + 1)) for i in range(few)]
+    if together is None or any(one is None for one in alone):
+        return False
+    values = torch.cat([one.value for one in alone if one is not None])
+    return torch.allclose(together.value, values, rtol=1e-9, atol=1e-12)
+
+
+def _split(objective: Any) -> Any:
+    return objective.splits[objective.criterion.split]
+
+
+def _chunks(objective: Any, ids: Tensor, size: int) -> Iterator[tuple[Tensor, Any, Tensor]]:
+    """Ids, inputs and targets, `size` examples at a time; neighbours are views of the data."""
+    for part in ids.split(size):
+        first, last = int(part[0]), int(part[-1])
+        run_of_ids = slice(first, last + 1) if last - first + 1 == len(part) else part
+        inputs, target = _split(objective).select(run_of_ids)
+        yield part, inputs, target
 
 
 def chunk_size(objective: Any) -> int:
     """Examples a chunk, from the largest tensor that the model makes of one example."""
-    split = objective.splits[objective.criterion.split]
-    inputs, _ = next(split.chunks(1))
+    inputs, _ = _split(objective).select(slice(0, 1))
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     with torch.no_grad(), _Largest() as largest:
         objective.model(*arguments)
     numbers = max(largest.numbers, *(tensor.numel() for tensor in arguments), 1)
-    return max(1, min(1024, CHUNK_BYTES // (8 * numbers)))
+    return max(1, min(MOST, CHUNK_BYTES // (8 * numbers)))
 
 
 class _Largest(TorchFunctionMode):
@@ -246,10 +313,6 @@ class _Largest(TorchFunctionMode):
         if isinstance(result, Tensor):
             self.numbers = max(self.numbers, result.numel())
         return result
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
 
 
 class Segment:
@@ -268,10 +331,11 @@ class Segment:
         self._direction = end - self._start
         # Points and directions are rounded; the exact segment is within this of what is computed.
         self._spread = (self._start.abs() + end.abs()).mul_(12 * UNIT).add_(TINY)
-        split = objective.splits[objective.criterion.split]
-        inputs, _ = next(split.chunks(1))
+        split = _split(objective)
+        self.total = len(split)
+        inputs, _ = split.select(slice(0, 1))
         data = inputs if isinstance(inputs, tuple) else (inputs,)
-        room = [len(split) * sum(tensor.numel() for tensor in data)]
+        room = [self.total * sum(tensor.numel() for tensor in data)]
         unflatten = objective.layout.unflatten
         parts = [unflatten(v) for v in (self.at(0.5), self._direction, self._spread)]
         self._products = {
@@ -280,28 +344,53 @@ class Segment:
             if weight.ndim == 2
         }
         self._size = chunk_size(objective)
-        self._storages = {tensor.untyped_storage().data_ptr() for tensor in data}
+        self._separable = is_separable(objective, self._start)
+        self._all = torch.arange(self.total, device=split.target.device)
 
     def at(self, t: float) -> Tensor:
         """Parameters `[p]` at t, as rounded."""
         return torch.add(self._start, self._direction, alpha=t)
 
-    def enclose(self, left: float, right: float, examples: int | None = None) -> Enclosure:
+    def enclose(
+        self, left: float, right: float, ids: Tensor | None = None, settled: Settled | None = None
+    ) -> tuple[Tally, int]:
         """Bound the criterion on a piece.
 
         Args:
             left: t in [0, 1] where it begins.
             right: t where it ends.
-            examples: see :func:`enclose`.
+            ids: `[m]`, increasing: the examples to go through; None: all.
+            settled: what the others add on this piece.
 
         Returns:
-            The enclosure, valid for the exact segment.
+            What is known of every example gone through, valid for the exact segment; and how many
+            they were.
         """
         middle = (left + right) / 2
         halfwidth = (right - left) / 2 * (1 + 8 * UNIT) + UNIT
         center, direction = self.at(middle), self._direction * halfwidth
         parameters = segment_parameters(self._objective, center, direction, self._spread)
-        for name, products in self._products.items():
-            share = products.at(middle - 0.5, halfwidth, self._storages)
-            parameters[name].cache["products"] = share
-        return _enclose(self._objective, parameters, examples, self._size)
+
+        def with_products(chunk: Chunk) -> Parameters:
+            for name, products in self._products.items():
+                share = products.at(middle - 0.5, halfwidth, chunk)
+                parameters[name].cache["products"] = share
+            return parameters
+
+        ids = self._all if ids is None else ids
+        found = tally(
+            self._objective, with_products, ids, settled or Settled(), self.total, self._size,
+            separable=self._separable,
+        )  # fmt: skip
+        return found, len(ids)
+
+    def pilot(self, left: float, right: float, examples: int) -> Tally:
+        """What the first so many examples say of a piece, as if they were all."""
+        middle, halfwidth = (left + right) / 2, (right - left) / 2
+        parameters = segment_parameters(
+            self._objective, self.at(middle), self._direction * halfwidth, self._spread
+        )
+        return tally(
+            self._objective, lambda chunk: parameters, self._all[:examples], Settled(), examples,
+            self._size, separable=self._separable,
+        )  # fmt: skip

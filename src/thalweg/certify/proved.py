@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.certify.bisection import ProvedSegment, prove_segment
+from thalweg.certify.bisection import ProvedSegment, Task, prove_segments
 from thalweg.certify.certificate import Certificate, Span
 from thalweg.certify.enclosure import enclose
 from thalweg.certify.taylor import UnsupportedOperation
@@ -59,38 +59,23 @@ class Proved:
             UnsupportedOperation: if the network or its loss uses an operation without a rule.
         """
         halves = _halves(objective, spans)
-        return [
-            _refused(half, samples) if half is not None else self._prove(objective, span, samples)
-            for span, (half, samples) in zip(spans, halves, strict=True)
-        ]
+        rest = [i for i, half in enumerate(halves) if not half.refused]
+        found = prove_segments(
+            objective,
+            [_task(objective, spans[i], halves[i]) for i in rest],
+            max_evaluations=self._budget(objective),
+            tolerance=self.tolerance,
+        )
+        certificates = [_refused(half) for half in halves]
+        for i, segment in zip(rest, found, strict=True):
+            certificates[i] = _certificate(spans[i], halves[i], segment)
+        return certificates
 
     def _budget(self, objective: Objective) -> int:
         if self.most_evaluations is not None:
             return self.most_evaluations
         work = objective.layout.size * len(objective.splits[objective.criterion.split])
         return 400 if work <= _CHEAP else 32
-
-    def _prove(self, objective: Objective, span: Span, samples: int) -> Certificate:
-        found = prove_segment(
-            objective, span.start.to(objective.device), span.end.to(objective.device),
-            threshold=span.threshold, max_evaluations=self._budget(objective),
-            tolerance=self.tolerance,
-        )  # fmt: skip
-        bound = found.bound if math.isfinite(found.bound) else None
-        level = span.threshold
-        values = [span.start_value, span.end_value, found.seen]
-        return Certificate(
-            bound=bound,
-            seen=max(values),
-            kind="proved",
-            evaluations=2 + (samples > 0),
-            samples=samples,
-            accepted=bound is not None and (level is None or bound <= level),
-            argmax=_highest(found),
-            bound_evaluations=found.evaluations,
-            bound_samples=found.samples,
-            pieces=found.pieces if bound is not None else (),
-        )
 
 
 def unsupported(objective: Objective, theta: Tensor) -> UnsupportedOperation | None:
@@ -109,9 +94,24 @@ def unsupported(objective: Objective, theta: Tensor) -> UnsupportedOperation | N
     return None
 
 
-def _halves(objective: Objective, spans: Sequence[Span]) -> list[tuple[float | None, int]]:
-    """The middle of every span in the precision of the model: its value if clearly too high."""
-    found: list[tuple[float | None, int]] = [(None, 0)] * len(spans)
+@dataclass(frozen=True)
+class _Half:
+    """The middle of a span in the precision of the model.
+
+    Attributes:
+        value: the criterion there, or a value that it exceeds; None: not looked at.
+        refused: whether it is clearly above the threshold.
+        samples: examples looked at for that.
+    """
+
+    value: float | None = None
+    refused: bool = False
+    samples: int = 0
+
+
+def _halves(objective: Objective, spans: Sequence[Span]) -> list[_Half]:
+    """Look at the middle of every span that has a threshold."""
+    found = [_Half()] * len(spans)
     rows = max(1, _STACK_BYTES // (objective.layout.size * objective.layout.dtype.itemsize))
     by_level: dict[float, list[int]] = {}
     for i, span in enumerate(spans):
@@ -125,7 +125,7 @@ def _halves(objective: Objective, spans: Sequence[Span]) -> list[tuple[float | N
             result = objective.criterion_of(stack, ceiling=ceiling)
             cost = result.samples // len(part)
             for i, value in zip(part, result.values[:, 0].tolist(), strict=True):
-                found[i] = (None if value <= ceiling else value, cost)
+                found[i] = _Half(value, not value <= ceiling, cost)
     return found
 
 
@@ -133,11 +133,37 @@ def _middle(span: Span) -> Tensor:
     return interpolate(span.start, span.end, torch.tensor([0.5]))
 
 
-def _refused(half: float, samples: int) -> Certificate:
+def _task(objective: Objective, span: Span, half: _Half) -> Task:
+    """The segment to prove; its middle need not be looked at again where it is clearly low."""
+    ends = span.start.to(objective.device), span.end.to(objective.device)
+    level, value = span.threshold, half.value
+    low = level is not None and value is not None and value <= level - _CLEARLY * abs(level)
+    values = (span.start_value, value, span.end_value) if low and value is not None else None
+    return Task(*ends, level, values=values)
+
+
+def _refused(half: _Half) -> Certificate:
+    seen = math.nan if half.value is None else half.value
     return Certificate(
-        bound=None, seen=half, kind="proved", evaluations=3, samples=samples, accepted=False,
-        argmax=0.5, half=half,
+        bound=None, seen=seen, kind="proved", evaluations=3, samples=half.samples,
+        accepted=False, argmax=0.5, half=half.value,
     )  # fmt: skip
+
+
+def _certificate(span: Span, half: _Half, found: ProvedSegment) -> Certificate:
+    bound = found.bound if math.isfinite(found.bound) else None
+    return Certificate(
+        bound=bound,
+        seen=max(span.start_value, span.end_value, found.seen),
+        kind="proved",
+        evaluations=2 + (half.samples > 0),
+        samples=half.samples,
+        accepted=bound is not None and (span.threshold is None or bound <= span.threshold),
+        argmax=_highest(found),
+        bound_evaluations=found.evaluations,
+        bound_samples=found.samples,
+        pieces=found.pieces if bound is not None else (),
+    )
 
 
 def _highest(found: ProvedSegment) -> float:

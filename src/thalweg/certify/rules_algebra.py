@@ -169,7 +169,11 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -
     """Mean over some dimensions."""
     x = as_model(x)
     dims = tuple(range(x.value.ndim)) if dim is None else dim
-    return divide(total(x, dims, keepdim), _count(x.value.shape, dims))
+    out = divide(total(x, dims, keepdim), _count(x.value.shape, dims))
+    if out.value.ndim == 0:
+        # A bound may look at the terms one by one; what happens to x later is not theirs.
+        out.cache["mean of"] = TaylorModel(x.value, x.slope, x.remainder)
+    return out
 
 
 @rule("var")

@@ -1,74 +1,203 @@
-"""From models of chunks to a bound of the criterion: sums of losses, counts of errors."""
+"""From models of chunks to a bound of the criterion: sums of losses, counts of errors.
+
+A tally holds what a piece of a segment says of each *open* example. Examples whose bound is good
+enough already are *settled*: what they add to the criterion is kept as one line and a remainder,
+valid on every part of the piece, and they are not gone through again when the piece is cut.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from thalweg.certify.rounding import UNIT, gamma
-from thalweg.certify.rules_algebra import multiply
+from thalweg.certify.rounding import FUNCTION, UNIT, gamma
+from thalweg.certify.rules_algebra import mean, multiply
 from thalweg.certify.rules_loss import margins, rows
-from thalweg.certify.taylor import TaylorModel, as_model, reach
+from thalweg.certify.taylor import TaylorModel, as_model, reach, structural
 
 
-class LossSums:
-    """Line and remainder of the sum of a loss over examples."""
+@dataclass(frozen=True)
+class Settled:
+    """What the settled examples add to the sum over examples: value + slope · s ± noise, |s| <= 1.
 
-    def __init__(self) -> None:
-        self._parts: list[tuple[float, float, float]] = []
+    Attributes:
+        value: of the sum at the centre of the piece; of errors, how many are certain.
+        slope: its change over half the piece.
+        noise: how far the sum may be from that line.
+    """
 
-    def add(self, loss: TaylorModel, examples: int) -> None:
-        """Collect a chunk: its mean, or one value an example."""
-        if loss.value.ndim:
-            loss = as_model(loss.mean())
-        slope = 0.0 if loss.slope is None else float(loss.slope)
-        remainder = 0.0 if loss.remainder is None else float(loss.remainder)
-        self._parts.append((
-            float(loss.value) * examples, slope * examples, remainder * examples
-        ))  # fmt: skip
+    value: float = 0.0
+    slope: float = 0.0
+    noise: float = 0.0
 
-    def result(self, examples: int) -> tuple[float, float, float]:
-        """Upper bound over the interval; lower and upper bound at the centre."""
-        if not all(math.isfinite(x) for part in self._parts for x in part):
+    def on_half(self, side: int, width: float) -> Settled:
+        """The same on one half of the piece.
+
+        Args:
+            side: -1 for the left half, 1 for the right one.
+            width: of the piece, in t.
+        """
+        # The ends of both pieces are rounded to u in t, which is u / width in s.
+        slack = 8 * UNIT * (1 + 1 / width) * abs(self.slope) + 4 * UNIT * abs(self.value)
+        return Settled(
+            self.value + side * 0.5 * self.slope, 0.5 * self.slope, _up(self.noise + slack)
+        )
+
+    def plus(self, value: float, slope: float, noise: float) -> Settled:
+        """With further examples."""
+        v, d, r = self.value + value, self.slope + slope, self.noise + noise
+        return Settled(v, d, _up(r + 2 * UNIT * (abs(v) + abs(d))))
+
+
+class LossTally:
+    """Line and remainder of the loss of each open example.
+
+    Args:
+        settled: the other examples.
+        total: number of all examples.
+        perplexity: whether the criterion is the exponential of the mean loss.
+        separable: whether the loss is known to be a mean of one value an example.
+    """
+
+    def __init__(
+        self, settled: Settled, total: int, *, perplexity: bool = False, separable: bool = False
+    ) -> None:
+        self._settled = settled
+        self._total = total
+        self._perplexity = perplexity
+        self._separable = separable
+        self._ids: list[Tensor] = []
+        self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, loss: TaylorModel, ids: Tensor) -> None:
+        """Collect a chunk: the mean over its examples, or one value an example."""
+        terms = terms_of(loss, len(ids)) if self._separable else None
+        if terms is None:
+            self._separable = False
+            terms = as_model(multiply(loss if loss.value.ndim == 0 else mean(loss), len(ids)))
+        value = terms.value.reshape(-1)
+        parts = (terms.slope, terms.remainder)
+        slope, noise = (
+            torch.zeros_like(value) if part is None else part.reshape(-1) for part in parts
+        )
+        self._ids.append(ids)
+        self._parts.append((value, slope, noise))
+
+    def bound(self) -> tuple[float, float, float]:
+        """Upper bound of the criterion over the piece; lower and upper bound at its centre."""
+        value, slope, noise, error = self._sums()
+        if not all(map(math.isfinite, (value, slope, noise))):
             return math.inf, -math.inf, math.inf
-        value, slope, remainder = (math.fsum(column) for column in zip(*self._parts, strict=True))
-        size = math.fsum(abs(v) + abs(d) + r for v, d, r in self._parts)
-        error = remainder + size * gamma(8)
-        upper = (value + abs(slope) + error) / examples
-        middle, seen = (value + error) / examples, (value - error) / examples
-        return _up(upper), -_up(-seen), _up(middle)
+        all_in = self._settled.plus(value, slope, noise + error)
+        upper = (all_in.value + abs(all_in.slope) + all_in.noise) / self._total
+        middle = (all_in.value + all_in.noise) / self._total
+        seen = (all_in.value - all_in.noise) / self._total
+        upper, seen, middle = _up(upper), -_up(-seen), _up(middle)
+        if self._perplexity:
+            grow = 1 + 2 * FUNCTION
+            return _exp(upper) * grow, _exp(seen) / grow, _exp(middle) * grow
+        return upper, seen, middle
+
+    def settle(self, room: float) -> tuple[Settled, Tensor | None]:
+        """Settle the examples whose remainders are smallest.
+
+        Args:
+            room: of the criterion, that the remainders of all settled examples may take up.
+
+        Returns:
+            The settled examples, and the ids of those still open; None: all are, and cannot be
+            told apart.
+        """
+        if not self._separable:
+            return self._settled, None
+        value, slope, noise = (torch.cat(column) for column in zip(*self._parts, strict=True))
+        ids = torch.cat(self._ids)
+        order = noise.argsort()
+        # A remainder counts twice: the line may lie that far above the loss, too.
+        taken = 2 * (noise[order].cumsum(0) + self._settled.noise) <= room * self._total
+        settled, open_ids = order[taken], ids[order[~taken]]
+        v, d, r, error = _sums(value[settled], slope[settled], noise[settled])
+        return self._settled.plus(v, d, r + error), open_ids.sort().values
+
+    @property
+    def open_noise(self) -> float:
+        """Sum of the remainders of the open examples."""
+        return sum(float(noise.sum()) for _, _, noise in self._parts)
+
+    def _sums(self) -> tuple[float, float, float, float]:
+        if not self._parts:
+            return 0.0, 0.0, 0.0, 0.0
+        return _sums(*(torch.cat(column) for column in zip(*self._parts, strict=True)))
+
+
+def terms_of(loss: TaylorModel, examples: int) -> TaylorModel | None:
+    """One value an example `[n]`, where the loss is that or a plain mean of such values."""
+    if loss.value.ndim == 0:
+        loss = loss.cache.get("mean of", loss)
+    if loss.value.ndim == 0 or loss.value.shape[0] != examples:
+        return None
+    flat = structural(lambda part: part.reshape(examples, -1), loss)
+    if flat.value.shape[1] == 1:
+        return structural(lambda part: part[:, 0], flat)
+    return as_model(mean(flat, 1))
+
+
+def _sums(value: Tensor, slope: Tensor, noise: Tensor) -> tuple[float, float, float, float]:
+    """Sums of the three parts, and a bound of the rounding error of all of them."""
+    v, d, r = float(value.sum()), float(slope.sum()), float(noise.sum())
+    size = float(value.abs().sum()) + float(slope.abs().sum()) + r
+    return v, d, r, size * 2 * gamma(len(value) + 8)
 
 
 def _up(value: float) -> float:
     return value + abs(value) * 8 * UNIT
 
 
-class ErrorCounts:
-    """Examples that may be wrong somewhere, and where.
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+class ErrorTally:
+    """Examples that may be wrong somewhere on the piece, and where.
 
     An example may be wrong at s where some score is not surely below the target's. Each rival
     gives a half-line of s, so that the set is {s <= a} and {s >= b} together. The largest number of
     examples whose sets share a point, not the number that have any, bounds the error rate.
+
+    Args:
+        settled: targets that are wrong on the whole piece count in its value; those that are right
+            on all of it are settled, too, and add nothing.
+        total: number of all examples.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settled: Settled, total: int) -> None:
+        self._settled = settled
+        self._total = total
+        self._surely_wrong = 0  # at the centre, beside those that are wrong throughout
+        self._targets = 1  # of an example
+        self._throughout: list[Tensor] = []  # ids, one a target
+        self._unsure: list[Tensor] = []
         self._ends: list[tuple[Tensor, Tensor]] = []
-        self._surely_wrong = 0
-        self._targets = 0
 
-    def add(self, output: TaylorModel, target: Tensor) -> None:
+    def add(self, output: TaylorModel, target: Tensor, ids: Tensor) -> None:
         """Collect a chunk."""
         lead, rival = _leads(output, target)
         value = lead.value
         slope = torch.zeros_like(value) if lead.slope is None else lead.slope
         noise = torch.zeros_like(value) if lead.remainder is None else lead.remainder
-        maybe = rival & ~(value + reach(lead) * (1 + 8 * UNIT) < 0)
-        wrong = rival & (value > noise * (1 + 8 * UNIT))
-        self._surely_wrong += int(wrong.any(1).sum())
-        self._targets += len(value)
-        unsure = maybe.any(1)
+        self._targets = len(value) // len(ids)
+        far = reach(lead) * (1 + 8 * UNIT)
+        maybe = rival & ~(value + far < 0)
+        throughout = (rival & (value > far)).any(1)
+        at_centre = (rival & (value > noise * (1 + 8 * UNIT))).any(1)
+        self._surely_wrong += int((at_centre & ~throughout).sum())
+        unsure = maybe.any(1) & ~throughout
+        owners = ids.repeat_interleave(self._targets)
+        self._throughout.append(owners[throughout])
+        self._unsure.append(owners[unsure])
         value, slope, noise, maybe = (part[unsure] for part in (value, slope, noise, maybe))
         # value + slope s + noise >= 0 from the crossing on, to the right or to the left.
         cross = -(value + noise) / slope
@@ -81,19 +210,45 @@ class ErrorCounts:
             torch.where(always, -math.inf, right).amin(1),
         ))  # fmt: skip
 
-    def result(self) -> tuple[float, float, float]:
-        """Upper bound over the interval; lower and upper bound at the centre."""
-        left, right = (torch.cat(column) for column in zip(*self._ends, strict=True))
-        # An example is wrong at s on the left, on the right, or on both sides: then everywhere.
-        both = left >= right
-        starts, ends = right[~both].sort().values, left[~both].sort().values
-        points = torch.cat([starts, ends, torch.tensor([0.0, -1.0, 1.0], dtype=torch.float64)])
-        points = points.clamp(-1, 1)
-        on_right = torch.searchsorted(starts, points, right=True)
-        on_left = len(ends) - torch.searchsorted(ends, points)
-        counts = on_right + on_left + int(both.sum())
-        most, middle = int(counts.max()), int(counts[-3])
-        return most / self._targets, self._surely_wrong / self._targets, middle / self._targets
+    def bound(self) -> tuple[float, float, float]:
+        """Upper bound of the criterion over the piece; lower and upper bound at its centre."""
+        most = middle = 0
+        if self._ends:
+            left, right = (torch.cat(column) for column in zip(*self._ends, strict=True))
+            # Wrong at s on the left, on the right, or on both sides: then everywhere.
+            both = left >= right
+            starts, ends = right[~both].sort().values, left[~both].sort().values
+            points = torch.cat([starts, ends, starts.new_tensor([0.0, -1.0, 1.0])]).clamp(-1, 1)
+            on_right = torch.searchsorted(starts, points, right=True)
+            on_left = len(ends) - torch.searchsorted(ends, points)
+            counts = on_right + on_left + int(both.sum())
+            most, middle = int(counts.max()), int(counts[-3])
+        certain = int(self._settled.value) + sum(map(len, self._throughout))
+        targets = self._targets * self._total
+        shares = (certain + count for count in (most, self._surely_wrong, middle))
+        upper, seen, middle = (share / targets for share in shares)
+        return upper, seen, middle
+
+    def settle(self, room: float) -> tuple[Settled, Tensor | None]:
+        """Settle the examples that are right on the whole piece, or wrong on all of it.
+
+        Args:
+            room: what is certain takes up none.
+
+        Returns:
+            As :meth:`LossTally.settle`.
+        """
+        del room
+        open_ids = torch.cat(self._unsure).unique()
+        # An example with several targets is settled as a whole, or open as a whole.
+        throughout = torch.cat(self._throughout)
+        wrong = int((~torch.isin(throughout, open_ids)).sum())
+        return Settled(self._settled.value + wrong), open_ids
+
+    @property
+    def open_noise(self) -> float:
+        """Certainty has no remainder: what is open always is what keeps the bound up."""
+        return math.inf
 
 
 def _leads(output: TaylorModel, target: Tensor) -> tuple[TaylorModel, Tensor]:
@@ -107,3 +262,6 @@ def _leads(output: TaylorModel, target: Tensor) -> tuple[TaylorModel, Tensor]:
     lead = margins(logits, flat)
     rival = torch.ones_like(lead.value, dtype=torch.bool)
     return lead, rival.scatter_(1, flat.long().unsqueeze(1), False)
+
+
+Tally = LossTally | ErrorTally

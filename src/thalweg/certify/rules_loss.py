@@ -96,7 +96,9 @@ def cross_entropy(
         shape = target.shape
         scaled = losses if weight is None and bool(keep.all()) else multiply(losses, factor)
         return structural(lambda part: part.reshape(shape), scaled)
-    return _reduce(losses, None if weight is None and bool(keep.all()) else factor, reduction)
+    if weight is not None or not bool(keep.all()):
+        return _reduce(losses, factor, reduction)
+    return _reduce(structural(lambda part: part.reshape(target.shape), losses), None, reduction)
 
 
 def _reduce(losses: TaylorModel, factor: Tensor | None, reduction: str) -> TaylorModel:

@@ -1,0 +1,132 @@
+"""Examples that are settled on a wide piece: what is left of them must still be the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.certify.taylor_problems import flat, problem
+from thalweg.certify.bisection import Task, prove_segment, prove_segments
+from thalweg.certify.enclosure import Segment, evaluate, is_separable
+from thalweg.certify.rules_criterion import Settled
+
+EXAMPLES = 600
+
+
+class Sequence(nn.Module):
+    """Scores `[n, 3, 2]`: two targets an example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(4, 8), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(torch.relu(self.inner(x))).reshape(-1, 3, 2)
+
+
+def sequences(measure: str) -> tuple[Any, Tensor, Tensor]:
+    torch.manual_seed(1)
+    model = Sequence()
+    x, y = torch.randn(EXAMPLES, 4), torch.randint(3, (EXAMPLES, 2))
+    a = flat(model)
+    return problem(model, x, y, F.cross_entropy, measure), a, a + 0.4 * torch.randn_like(a)
+
+
+def classes(measure: str) -> tuple[Any, Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    x = torch.randn(EXAMPLES, 4)
+    a = flat(model)
+    target = model.double()(x.double()).argmax(1)  # most losses are small, few are not
+    return problem(model, x, target, F.cross_entropy, measure), a, a + 0.4 * torch.randn_like(a)
+
+
+def highest(made: Any, a: Tensor, b: Tensor, left: float, right: float) -> float:
+    places = torch.linspace(left, right, 15).tolist()
+    return max(evaluate(made, a + t * (b - a)) for t in places)
+
+
+@pytest.mark.parametrize("make", [classes, sequences])
+@pytest.mark.parametrize("measure", ["loss", "perplexity", "error_rate"])
+def test_bounds_of_cut_pieces_hold_and_few_examples_are_gone_through_again(make, measure):
+    made, a, b = make(measure)
+    top = highest(made, a, b, 0, 1)
+    # Between the places looked at, an error rate may be a few examples higher.
+    level = top * (1.02 if measure == "error_rate" else 1.0004)
+    found = prove_segment(made, a, b, threshold=level, max_evaluations=400, tolerance=1e-6)
+    assert found.reason == "proved"
+    assert len(found.pieces) > 2
+    for left, right, bound in found.pieces:
+        assert highest(made, a, b, left, right) <= bound <= level
+    assert found.samples < found.evaluations * EXAMPLES
+
+
+@pytest.mark.parametrize("measure", ["loss", "error_rate"])
+def test_a_settled_part_and_the_rest_bound_the_whole_on_both_halves(measure):
+    made, a, b = classes(measure)
+    segment = Segment(made, a, b)
+    tally, _ = segment.enclose(0.25, 0.75)
+    settled, still_open = tally.settle(0.05)
+    assert still_open is not None
+    assert 0 < len(still_open) < EXAMPLES
+    for side, left, right in ((-1, 0.25, 0.5), (1, 0.5, 0.75)):
+        half, samples = segment.enclose(left, right, still_open, settled.on_half(side, 0.5))
+        assert samples == len(still_open)
+        upper, seen, middle = half.bound()
+        assert highest(made, a, b, left, right) <= upper <= tally.bound()[0]
+        at_middle = evaluate(made, segment.at((left + right) / 2))
+        assert seen <= at_middle <= middle
+
+
+def test_settling_takes_up_no_more_than_the_room():
+    made, a, b = classes("loss")
+    tally, _ = Segment(made, a, b).enclose(0.0, 1.0)
+    loose = tally.bound()[0]
+    assert tally.settle(0.0)[0] == Settled() or tally.settle(0.0)[0].noise == pytest.approx(0)
+    for room in (1e-3, 1e-2, 1e-1):
+        settled, still_open = tally.settle(room)
+        assert 2 * settled.noise <= room * EXAMPLES * (1 + 1e-9)
+        assert still_open is not None
+    assert tally.settle(10 * loose)[1].numel() == 0
+
+
+def weighted(output: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(output, target, weight=torch.tensor([1.0, 2.0, 3.0]).double())
+
+
+def transposed(output: Tensor, target: Tensor) -> Tensor:
+    return ((output[:, :3].T - target) ** 2).mean()
+
+
+def plain(output: Tensor, target: Tensor) -> Tensor:
+    return ((output - target[:, None]) ** 2).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [(F.cross_entropy, True), (plain, True), (weighted, False), (transposed, False)],
+)
+def test_only_plain_means_over_examples_are_told_apart(loss, expected):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    made = problem(model, torch.randn(40, 4), torch.tensor([0, 2, 1, 2] * 10), loss)
+    assert is_separable(made, flat(model)) is expected
+    # What cannot be told apart is bounded all the same.
+    a = flat(model)
+    b = a + torch.randn_like(a)
+    found = prove_segment(made, a, b, threshold=None, max_evaluations=40, tolerance=1e-2)
+    assert highest(made, a, b, 0, 1) <= found.bound
+
+
+def test_segments_proved_together_are_the_same_as_alone():
+    made, a, b = classes("loss")
+    c = a + 0.2 * (b - a) + 0.1 * torch.randn_like(a)
+    level = 1.01 * max(highest(made, a, c, 0, 1), highest(made, c, b, 0, 1))
+    options = {"max_evaluations": 200, "tolerance": 1e-6}
+    together = prove_segments(made, [Task(a, c, level), Task(c, b, level)], **options)
+    alone = [prove_segment(made, *ends, threshold=level, **options) for ends in ((a, c), (c, b))]
+    assert together == alone

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -44,9 +44,11 @@ class Setting:
 
     Attributes:
         model: the architecture.
-        loss: mean over examples; also the criterion.
+        loss: mean over examples.
         train: inputs and targets of training.
         criterion: inputs and targets of the criterion.
+        measure: the criterion, of outputs and targets; None: the loss.
+        argmax: whether a segment gets its bead at the highest point of its grid, not its middle.
         learning_rate: of Adam.
         batch_size: examples a minibatch; None: all.
         check_every: training steps between two looks at the criterion.
@@ -62,6 +64,8 @@ class Setting:
     learning_rate: float
     batch_size: int | None
     check_every: int
+    measure: Callable[[Tensor, Tensor], Tensor] | None = None
+    argmax: bool = False
     alpha: float = 0.95
     grid: int = 100
     rounds: int = 10
@@ -86,12 +90,14 @@ def reference_dss(setting: Setting, a: Tensor, b: Tensor, level: float, seed: in
         for i in sorted(fresh):
             string[i] = _train(setting, model, string[i], level, batches, cost)
         touched = sorted({j for i in fresh for j in (i - 1, i)})
-        above = [j for j in touched if _grid(setting, model, string, j, cost) > level]
+        grids = {j: _grid(setting, model, string, j, cost) for j in touched}
+        above = [j for j in touched if grids[j][0] > level]
         if not above:
             cost.connected = True
             break
         for j in reversed(above):
-            string.insert(j + 1, (string[j] + string[j + 1]) / 2)
+            t = grids[j][1] if setting.argmax else 0.5
+            string.insert(j + 1, (1 - t) * string[j] + t * string[j + 1])
         fresh = {j + 1 + k for k, j in enumerate(above)}
     cost.beads = len(string) - 2
     cost.seconds = time.perf_counter() - begin
@@ -119,20 +125,26 @@ def _train(
             return parameters_to_vector(model.parameters()).detach().clone()
 
 
-def _grid(setting: Setting, model: nn.Module, string: list[Tensor], j: int, cost: Cost) -> float:
-    highest = 0.0
+def _grid(
+    setting: Setting, model: nn.Module, string: list[Tensor], j: int, cost: Cost
+) -> tuple[float, float]:
+    """The largest value on the grid of a segment, and where it lies."""
+    highest = (0.0, 0.5)
     for k in range(setting.grid):
         t = k / setting.grid
         vector_to_parameters((1 - t) * string[j] + t * string[j + 1], model.parameters())
-        highest = max(highest, _criterion(setting, model, cost))
+        highest = max(highest, (_criterion(setting, model, cost), t))
     return highest
 
 
 def _criterion(setting: Setting, model: nn.Module, cost: Cost) -> float:
     x, y = setting.criterion
     cost.criterion_samples += len(y)
+    model.eval()
     with torch.inference_mode():
-        return float(setting.loss(model(x), y))
+        value = float((setting.measure or setting.loss)(model(x), y))
+    model.train()
+    return value
 
 
 def _minibatches(setting: Setting, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

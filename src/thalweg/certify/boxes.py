@@ -16,9 +16,12 @@ _DIMENSIONS = 8
 """Inputs of more dimensions do not fall into few small boxes."""
 
 _ON_A_LINE, _MOST = 32, 512
-"""Boxes of inputs of one dimension, and of several."""
+"""Boxes of inputs of one dimension, and of several, for each label."""
 
-_WIDEST = 1 / 8
+_SINGLE, _FEWER = 128, 8
+"""Examples that may all have boxes of their own; of more, there are so many times fewer boxes."""
+
+_WIDEST = 1 / 4
 """Share of the range of the data, in any dimension, that the widest box may have."""
 
 
@@ -61,11 +64,12 @@ def group(inputs: Tensor, target: Tensor) -> Boxes | str:
     n, dimensions = inputs.shape
     if dimensions > _DIMENSIONS:
         return f"inputs have {dimensions} dimensions, more than {_DIMENSIONS}"
-    most = min(n, _ON_A_LINE if dimensions == 1 else _MOST)
     extent = inputs.amax(0) - inputs.amin(0)
     scaled = inputs / torch.where(extent > 0, extent, 1)
     labels = target if target.ndim == 1 else torch.zeros_like(target[:, 0])
     parts = [torch.nonzero(labels == label)[:, 0] for label in labels.unique()]
+    most = len(parts) * (_ON_A_LINE if dimensions == 1 else _MOST)
+    most = min(n, most, max(_SINGLE, n // _FEWER))
     parts, widest = _halve(scaled, parts, most)
     if widest > _WIDEST:
         return f"inputs of {dimensions} dimensions do not fall into {most} small boxes"

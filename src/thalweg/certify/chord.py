@@ -8,8 +8,8 @@ the loss l be convex in the outputs. The criterion is `C(t) = mean_i l(g_i(t))`.
 1. Each output lies near its chord: `g_i(t) - p_i = -∫ G(t, s) d_i(s) ds`, where Green's function
    `G(t, s) = (min(s, t) - a)(b - max(s, t)) / (b - a) >= 0` has the integral (t - a)(b - t)/2.
 2. Convexity, with any subgradient s_i of l at the true output g_i(t): `l(p_i) >= l(g_i) +
-   s_i · (p_i - g_i)`, so that `l(g_i(t)) <= l(p_i) - ∫ G(t, s) s_i · d_i(s) ds`. If k_i >= -s_i · d_i
-   for all slopes at outputs on the piece and all d_i on the piece, then
+   s_i · (p_i - g_i)`, so that `l(g_i(t)) <= l(p_i) - ∫ G(t, s) s_i · d_i(s) ds`. If
+   `k_i >= -s_i · d_i` for all subgradients at outputs on the piece and all d_i on the piece, then
    `l(g_i(t)) <= l(p_i) + k_i (t - a)(b - t)/2`. The sign of k_i is free.
 3. Convexity again: `l(p_i)` is at most the chord of l(g_i(a)) and l(g_i(b)).
 4. The mean over examples, with `K = max(0, mean_i k_i)`:
@@ -40,7 +40,7 @@ from torch import Tensor
 
 from thalweg.certify.bisection import ProvedSegment
 from thalweg.certify.chord_search import Level, Search
-from thalweg.certify.rounding import FUNCTION, UNIT
+from thalweg.certify.rounding import FUNCTION
 from thalweg.certify.smooth_chain import SmoothChain
 from thalweg.errors import InputError
 

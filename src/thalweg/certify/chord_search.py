@@ -115,7 +115,7 @@ class _Segment:
         threshold, tolerance = self.level.threshold, self.level.tolerance
         if threshold is not None and worst.bound <= threshold:
             self.reason = "proved"
-        elif worst.bound - self.seen <= tolerance * abs(worst.bound):
+        elif worst.bound - self.seen <= tolerance * abs(worst.bound) < math.inf:
             self.reason = "proved" if threshold is None else "tolerance"
         elif self.spent(examples, boxes) >= self.level.evaluations * examples:
             self.reason = "budget"
@@ -170,7 +170,9 @@ class Search:
         Args:
             cuts: of each segment, where its first pieces end.
         """
-        self._look((segment, t) for segment in self._segments for t in cuts[segment.index] or (0.5,))
+        self._look(
+            (segment, t) for segment in self._segments for t in cuts[segment.index] or (0.5,)
+        )
         self._look((segment, t) for segment in self._open() for t in (0.0, 1.0))
         self._begin()
         sizes = self._chain.examples, len(self._chain.boxes.share)
@@ -256,7 +258,7 @@ class Search:
                 break
             parts = _parts(piece, segment)
             chosen.append((piece, parts))
-            left -= parts - 1
+            left -= parts - 1 + parts * sizes[1] / sizes[0]
         return chosen
 
     def _refresh(self, stale: Sequence[tuple[_Segment, _Piece]]) -> None:

@@ -1,8 +1,8 @@
 """Convex losses with what the chord theorem needs: their slopes over ranges of outputs.
 
 For a loss l(z) convex in the outputs z, any subgradient s at the true output z = g(t) gives
-`l(g) <= l(chord) + s · (g - chord)`. What is needed is an upper bound of `-s · g''` over a box and a
-piece (:mod:`thalweg.certify.chord`): for losses that are sums over outputs, from the ranges of s
+`l(g) <= l(chord) + s · (g - chord)`. What is needed is an upper bound of `-s · g''` over a box and
+a piece (:mod:`thalweg.certify.chord`): for losses that are sums over outputs, from the ranges of s
 and g'' of each; for cross-entropy, whose slopes add up to zero, from differences to the target's:
 `-s · d = sum_j p_j (d_y - d_j) <= (1 - p_y) max_j (d_y - d_j)`.
 """

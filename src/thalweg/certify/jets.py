@@ -19,7 +19,7 @@ enough, z' is then Lipschitz and z'' its derivative almost everywhere.
 
 Intervals are center and radius, `[pieces, features, boxes]`. Only the size of y'' matters to the
 proof, and a relative 2**-40 of it does not: every operation widens its radius by `ULTIMATE` plus
-γ_n times the absolute terms that went into it, far more than its rounding and its own computation's.
+γ_n times the absolute terms that went into it, far more than what it rounds.
 """
 
 from __future__ import annotations
@@ -208,8 +208,8 @@ def _linear(layer: Affine, x: Jet, half: Tensor) -> Jet:
 
 def _sum(*terms: tuple[Tensor, Tensor]) -> Tensor:
     """Sum of matrix products `[p, o, i] @ [p or 1, i, b]`."""
-    left = torch.cat([a for a, _ in terms], 2) if len(terms) > 1 else terms[0][0]
-    right = torch.cat([b for _, b in terms], 1) if len(terms) > 1 else terms[0][1]
+    left = torch.cat([a for a, _ in terms], 2)
+    right = torch.cat([b for _, b in terms], 1)
     return torch.bmm(left, right.expand(len(left), -1, -1))
 
 

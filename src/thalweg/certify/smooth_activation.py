@@ -1,4 +1,4 @@
-"""Activations whose derivative is Lipschitz on all of R, with what an enclosure of f(g(t))'' needs."""
+"""Activations with a Lipschitz derivative, and what an enclosure of f(g(t))'' needs of them."""
 
 from __future__ import annotations
 

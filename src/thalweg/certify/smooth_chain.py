@@ -176,10 +176,11 @@ class SmoothChain:
 
 
 def _affine(layer: Linear, parts: list[dict[str, Tensor]]) -> Affine:
-    weights = [part[layer.weight] for part in parts]
+    weight, weight_slope, weight_spread = (part[layer.weight] for part in parts)
     if layer.bias is None:
-        return Affine(*weights)
-    return Affine(*weights, *(part[layer.bias][:, :, None] for part in parts))
+        return Affine(weight, weight_slope, weight_spread)
+    bias, bias_slope, bias_spread = (part[layer.bias][:, :, None] for part in parts)
+    return Affine(weight, weight_slope, weight_spread, bias, bias_slope, bias_spread)
 
 
 def _make(twin: Any) -> SmoothChain | str:

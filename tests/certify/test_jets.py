@@ -57,7 +57,10 @@ def test_a_curvature_is_at_least_the_mean_of_slope_times_second_derivative(seed:
     _, target = twin.splits["train"].select(slice(None))
     start, end = drawn.start[None].double(), drawn.end[None].double()
     for left, width in ((0.0, 1.0), (0.3, 0.1), (0.62, 1e-3)):
-        ends = torch.tensor([left]).double(), torch.tensor([left + width]).double()
+        ends = (
+            torch.tensor([left], dtype=torch.float64),
+            torch.tensor([left + width], dtype=torch.float64),
+        )
         bound = float(found.curvatures(start, end, *ends))
         for share in (0.0, 0.35, 1.0):
             output, second = curved(drawn, left + share * width)
@@ -66,6 +69,52 @@ def test_a_curvature_is_at_least_the_mean_of_slope_times_second_derivative(seed:
             (slopes,) = torch.autograd.grad(loss, output)  # those of the mean
             exact = float(-(slopes * second).sum())
             assert exact <= bound + 1e-12 * (1 + abs(exact))
+
+
+def inside(drawn: Drawn, left: float, width: float) -> bool:
+    """Whether outputs and second derivatives lie in the enclosures of their examples' boxes."""
+    found = chain_of(drawn)
+    x = found.boxes.inputs
+    distance = (found.inputs[:, :, None] - x.center[:, None]).abs() <= x.radius[:, None]
+    boxes = distance.all(0)  # of each example; a point on a border may lie in two
+    if found.target.ndim == 1:
+        boxes &= found.target[:, None] == found.boxes.target_lower
+    output, second = found.enclose(
+        drawn.start[None].double(), drawn.end[None].double(),
+        *torch.tensor([[left], [left + width]], dtype=torch.float64),
+    )  # fmt: skip
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        for exact, interval in zip(
+            curved(drawn, left + share * width), (output, second), strict=True
+        ):
+            apart = (exact.T[:, :, None] - interval.center[0, :, None]).abs()
+            fits = apart <= interval.radius[0, :, None] + 1e-12 * (1 + exact.T[:, :, None].abs())
+            if not bool((fits.all(0) | ~boxes).all()):
+                return False
+    return True
+
+
+@pytest.mark.parametrize("width", [1.0, 0.1, 1e-3])
+def test_outputs_and_their_second_derivatives_are_enclosed(width: float) -> None:
+    for seed in range(24):
+        shape = 1 + seed % 4, 1 + seed % 5, 1 + seed % 2
+        assert inside(draw(*shape, seed, 0, seed, 10 ** (seed % 3 - 1.0)), 0.3 - 0.3 * width, width)
+
+
+def test_enclosures_of_one_unit_leave_little_room() -> None:
+    # One unit and one example: what is lost by intervals is small, so that nothing can be missing.
+    for seed in range(8):
+        drawn = draw(1, 1, 1, seed, 0, seed, examples=1)
+        assert inside(drawn, 0.0, 1.0)
+        output, second = chain_of(drawn).enclose(
+            drawn.start[None].double(), drawn.end[None].double(),
+            torch.tensor([0.0], dtype=torch.float64), torch.tensor([0.02], dtype=torch.float64),
+        )  # fmt: skip
+        for k, interval in enumerate((output, second)):
+            exact = torch.stack([curved(drawn, 0.02 * i / 10)[k] for i in range(11)]).amax(0)
+            assert float((interval.upper[0].T - exact).max()) < 0.05 * (
+                1 + float(exact.abs().max())
+            )
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -78,7 +127,7 @@ def test_a_curvature_is_tight_on_a_narrow_piece_of_one_example(depth: int) -> No
     drawn = Drawn(made, start, start + torch.randn_like(start))
     bound = chain_of(drawn).curvatures(
         start[None].double(), drawn.end[None].double(),
-        torch.tensor([0.5]).double(), torch.tensor([0.5 + 1e-7]).double(),
+        torch.tensor([0.5], dtype=torch.float64), torch.tensor([0.5 + 1e-7], dtype=torch.float64),
     )  # fmt: skip
     _, second = curved(drawn, 0.5)
     assert float(bound) == pytest.approx(-float(second), rel=1e-4, abs=1e-6)
@@ -182,7 +231,7 @@ def test_slopes_are_those_of_the_loss(loss: Any) -> None:
     assert bool((exact <= bound + 1e-9).all())
     if not labels:
         assert torch.allclose(exact, bound, atol=1e-9)
-    size = torch.tensor([float(z.detach().abs().max())]).double()
+    size = torch.tensor([float(z.detach().abs().max())], dtype=torch.float64)
     assert float(slopes.abs().sum(1).max()) <= float(found.slope(size, 1.0))
     total = found.total(z.detach().T[None].clone(), target.t())
     assert float(total) / 50 == pytest.approx(float(loss(z, target).detach()), rel=1e-12)

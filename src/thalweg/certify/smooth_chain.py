@@ -25,7 +25,7 @@ from torch.func import functional_call
 
 from thalweg.certify.boxes import Boxes, group
 from thalweg.certify.convex_loss import ConvexLoss, convex_loss
-from thalweg.certify.jets import Affine, push
+from thalweg.certify.jets import Affine, Interval, push
 from thalweg.certify.rounding import TINY, ULTIMATE, UNIT, gamma
 from thalweg.certify.smooth_activation import Activation, activation_of
 from thalweg.objective.batchnorm import tracked_layers
@@ -146,6 +146,25 @@ class SmoothChain:
         return torch.cat([self._curvatures(*part) for part in parts])
 
     def _curvatures(self, start: Tensor, end: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        output, second = self.enclose(start, end, left, right)
+        each = self.loss.curvature(output, second, self.boxes) * self.boxes.share
+        total = each.sum(1) + (each.abs().sum(1) + TINY) * ULTIMATE
+        return total.nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+    def enclose(
+        self, start: Tensor, end: Tensor, left: Tensor, right: Tensor
+    ) -> tuple[Interval, Interval]:
+        """Outputs and their second derivatives by t over pieces and boxes.
+
+        Args:
+            start: see :meth:`curvatures`.
+            end: see :meth:`curvatures`.
+            left: see :meth:`curvatures`.
+            right: see :meth:`curvatures`.
+
+        Returns:
+            Two intervals `[k, outputs, boxes]`.
+        """
         middle = (left + right) / 2
         half = (right - left) / 2 * (1 + 8 * UNIT) + UNIT
         slope = end - start
@@ -156,10 +175,7 @@ class SmoothChain:
             layer if isinstance(layer, Activation) else _affine(layer, parts)
             for layer in self.layers
         ]
-        output, second = push(layers, self.boxes.inputs, half)
-        each = self.loss.curvature(output, second, self.boxes) * self.boxes.share
-        total = each.sum(1) + (each.abs().sum(1) + TINY) * ULTIMATE
-        return total.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return push(layers, self.boxes.inputs, half)
 
     def _outputs(self, stack: Tensor, inputs: Tensor) -> Tensor:
         """Outputs `[k, outputs, n]` for inputs `[d, n]`."""

@@ -65,7 +65,7 @@ def test_no_value_is_above_its_bound(evaluations: int, size: float, **chain: Any
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None, derandomize=True, database=None)
+@settings(max_examples=1500, deadline=None, derandomize=True, database=None)
 @given(**CHAINS)
 def test_no_value_is_above_its_bound_on_thousands_of_chains(
     evaluations: int, size: float, **chain: Any
@@ -195,6 +195,25 @@ def test_a_small_budget_still_gives_a_bound() -> None:
     assert found.reason == "budget"
     assert found.bound >= top - 1e-12
     assert found.samples <= 8 * 400
+
+
+def test_neighbours_share_the_value_of_their_bead() -> None:
+    drawn = polynomial(1)
+    points = torch.stack([drawn.start, drawn.end, drawn.start + 1, drawn.start])
+    high = 10 * float(drawn.values(torch.tensor([0.0, 1.0])).max())
+    together = prove_chords(
+        drawn.objective, points[:-1], points[1:], [high] * 3, max_evaluations=50, tolerance=1e-3
+    )
+    apart = [prove(Drawn(drawn.objective, points[i], points[i + 1]), high) for i in range(3)]
+    assert [found.pieces for found in together] == [found.pieces for found in apart]
+    samples = [sum(found.samples for found in both) for both in (together, apart)]
+    assert samples[1] - samples[0] == 3 * 400  # of six ends three are new
+
+
+def test_no_segments_are_proved_at_once() -> None:
+    drawn = polynomial(1)
+    none = drawn.start[None][:0]
+    assert prove_chords(drawn.objective, none, none, [], max_evaluations=1, tolerance=0.1) == []
 
 
 def test_first_pieces_end_where_they_are_asked_to() -> None:

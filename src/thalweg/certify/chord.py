@@ -39,7 +39,8 @@ import torch
 from torch import Tensor
 
 from thalweg.certify.bisection import ProvedSegment
-from thalweg.certify.chord_search import Level, Search
+from thalweg.certify.chord_search import Search
+from thalweg.certify.chord_segment import Level
 from thalweg.certify.rounding import FUNCTION
 from thalweg.certify.smooth_chain import SmoothChain
 from thalweg.errors import InputError
@@ -115,6 +116,8 @@ def prove_chords(
             f"expected a smooth chain with a convex loss on few boxes, got one where {chain}: "
             "prove it by Taylor models"
         )
+    if not len(starts):
+        return []
     exponential = objective.criterion.name == "perplexity"
     levels = [_logarithm(level) if exponential else level for level in thresholds]
     with torch.no_grad():

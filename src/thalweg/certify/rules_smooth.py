@@ -60,14 +60,14 @@ def smooth(x: TaylorModel, family: Smooth) -> TaylorModel:
 
     # Development at the centre.
     value, gradient = family.function(x.value), family.first(x.value)
-    least, most = _range(family.second, lower, upper, family.second_extrema)
+    least, most = value_range(family.second, lower, upper, family.second_extrema)
     squared = distance.square()
     down, up = least.clamp(max=0) * squared * 0.5, most.clamp(min=0) * squared * 0.5
     taylor_value = value + (up + down) * 0.5
     taylor_band = gradient.abs() * noise + (up - down) * 0.5
 
     # Parallel lines through the ends.
-    slant, _ = _range(family.first, lower, upper, family.first_extrema)
+    slant, _ = value_range(family.first, lower, upper, family.first_extrema)
     bottom = family.function(lower) - slant * lower
     top = family.function(upper) - slant * upper
     lines_value = slant * x.value + (top + bottom) * 0.5
@@ -83,10 +83,20 @@ def smooth(x: TaylorModel, family: Smooth) -> TaylorModel:
     )
 
 
-def _range(
+def value_range(
     function: Function, lower: Tensor, upper: Tensor, extrema: tuple[float, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Least and largest value over `[lower, upper]` of a function with known critical points."""
+    """Least and largest value over an interval of a function with known critical points.
+
+    Args:
+        function: computed with an error far below ``ULTIMATE``, relative to 1 or to its value.
+        lower: ends on the left.
+        upper: ends on the right, of the same shape.
+        extrema: all points where the derivative may vanish.
+
+    Returns:
+        Lower and upper bounds of the values, margin included.
+    """
     left, right = function(lower), function(upper)
     least, most = torch.minimum(left, right), torch.maximum(left, right)
     for point in extrema:

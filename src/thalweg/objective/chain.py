@@ -6,9 +6,9 @@ one wide product, and the first layer of all models is a single one, since they 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,20 +27,60 @@ _ELEMENTWISE_METHODS = {"relu", "sigmoid", "tanh"}
 
 
 @dataclass(frozen=True)
-class _Linear:
-    """A linear layer, by the names of its parameters."""
+class Linear:
+    """A linear layer, by the names of its parameters.
+
+    Attributes:
+        weight: name of `[outputs, inputs]`.
+        bias: name of `[outputs]`, or None.
+    """
 
     weight: str
     bias: str | None
 
 
 @dataclass(frozen=True)
-class _Flatten:
+class Flatten:
     """From `[n, ...]` to `[n, features]`."""
 
 
-_Step = _Linear | _Flatten | Callable[[Tensor], Tensor]
-_known: WeakKeyDictionary[nn.Module, list[_Step] | str] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class Elementwise:
+    """An elementwise function.
+
+    Attributes:
+        function: a module, or a function of torch.
+        arguments: further arguments, by position.
+        options: further arguments, by name.
+    """
+
+    function: Callable[..., Tensor]
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Apply it."""
+        return self.function(hidden, *self.arguments, **self.options)
+
+
+Step = Linear | Flatten | Elementwise
+_known: WeakKeyDictionary[nn.Module, list[Step] | str] = WeakKeyDictionary()
+
+
+def chain_steps(model: nn.Module) -> list[Step] | str:
+    """The steps of a chain, in order, or a few words that say why the model is none.
+
+    Args:
+        model: the architecture.
+
+    Example:
+        >>> [type(step).__name__ for step in chain_steps(nn.Sequential(nn.Linear(2, 3), nn.Tanh()))]
+        ['Linear', 'Elementwise']
+    """
+    steps = _known.get(model)
+    if steps is None:
+        steps = _known[model] = _trace(model)
+    return steps
 
 
 def forward_chain(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
@@ -63,18 +103,16 @@ def forward_chain(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tenso
         >>> forward_chain(model, stacked, torch.zeros(5, 2)).shape
         torch.Size([2, 5, 1])
     """
-    steps = _known.get(model)
-    if steps is None:
-        steps = _known[model] = _trace(model)
+    steps = chain_steps(model)
     if isinstance(steps, str):
         raise RuntimeError(steps)
     hidden: Tensor | None = None
     for step in steps:
-        if isinstance(step, _Flatten):
+        if isinstance(step, Flatten):
             if hidden is not None:
                 continue  # [k, features, n] is flat already
             inputs = inputs.flatten(1)
-        elif isinstance(step, _Linear):
+        elif isinstance(step, Linear):
             if step.weight not in tensors:
                 raise RuntimeError(f"'{step.weight}' is not trainable")
             weight = tensors[step.weight]
@@ -98,14 +136,14 @@ def _first(weight: Tensor, inputs: Tensor) -> Tensor:
     return (weight.reshape(models * features, width) @ inputs.T).reshape(models, features, -1)
 
 
-def _trace(model: nn.Module) -> list[_Step] | str:
+def _trace(model: nn.Module) -> list[Step] | str:
     """The steps of a chain, or why the model is none."""
     try:
         graph = fx.Tracer().trace(model)
     except Exception as error:  # fx raises whatever the traced code raises on symbolic values
         return f"cannot be traced ({type(error).__name__})"
     modules = dict(model.named_modules())
-    steps: list[_Step] = []
+    steps: list[Step] = []
     previous: fx.Node | None = None
     for node in graph.nodes:
         if node.op == "output":
@@ -124,24 +162,24 @@ def _trace(model: nn.Module) -> list[_Step] | str:
     return "has no output"
 
 
-def _step(node: fx.Node, modules: Mapping[str, nn.Module]) -> _Step | None:
+def _step(node: fx.Node, modules: Mapping[str, nn.Module]) -> Step | None:
     rest, options = node.args[1:], dict(node.kwargs)
     if node.op == "call_module":
         name = str(node.target)
         layer = modules[name]
         if type(layer) is nn.Linear:
             prefix = f"{name}." if name else ""
-            return _Linear(f"{prefix}weight", None if layer.bias is None else f"{prefix}bias")
+            return Linear(f"{prefix}weight", None if layer.bias is None else f"{prefix}bias")
         if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
-            return _Flatten()
-        return layer if type(layer) in _ELEMENTWISE_MODULES else None
+            return Flatten()
+        return Elementwise(layer) if type(layer) in _ELEMENTWISE_MODULES else None
     if node.op == "call_function" and node.target in _ELEMENTWISE_FUNCTIONS:
         function: Callable[..., Tensor] = node.target  # type: ignore[assignment]
-        return lambda hidden: function(hidden, *rest, **options)
+        return Elementwise(function, rest, options)
     if node.op == "call_function" and node.target is torch.flatten and rest == (1,):
-        return _Flatten()
+        return Flatten()
     if node.op == "call_method" and node.target in _ELEMENTWISE_METHODS:
-        return operator.methodcaller(str(node.target))
+        return Elementwise(getattr(torch, str(node.target)), rest, options)
     if node.op == "call_method" and node.target == "flatten" and rest == (1,):
-        return _Flatten()
+        return Flatten()
     return None

@@ -54,6 +54,7 @@ class ProvedSegment:
         reason: ``"proved"``, ``"refused"``, ``"tolerance"`` (bound and value agree to the
             tolerance, on both sides of the threshold), ``"budget"`` or ``"resolution"`` (pieces
             became too narrow).
+        half: the criterion at t = 1/2, about, where it was looked at.
     """
 
     bound: float
@@ -63,6 +64,7 @@ class ProvedSegment:
     evaluations: int
     samples: int
     reason: str
+    half: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +218,7 @@ class _Search:
         self._seen, self._refused_at = -math.inf, None
         self._evaluations = self._samples = 0
         self._reason: str | None = None
+        self._half = None if task.values is None else task.values[1]
 
     @property
     def highest(self) -> float:
@@ -266,7 +269,7 @@ class _Search:
         bound = max(piece[2] for piece in pieces) if covered else math.inf
         return ProvedSegment(
             bound, self._seen, self._refused_at, pieces, self._evaluations, self._samples,
-            self._reason or "budget",
+            self._reason or "budget", self._half,
         )  # fmt: skip
 
     def _forecast(self, level: float) -> list[tuple[float, float]]:
@@ -339,6 +342,8 @@ class _Search:
         self._samples += self._total
         value = evaluate(self._objective, self._segment.at(t))
         self._note(value, t)
+        if t == 0.5:
+            self._half = value
         return value
 
     def _note(self, value: float, t: float) -> None:

@@ -150,6 +150,7 @@ def _raised(segment: ProvedSegment) -> ProvedSegment:
         evaluations=segment.evaluations,
         samples=segment.samples,
         reason=segment.reason,
+        half=None if segment.half is None else _exp(segment.half),
     )
 
 

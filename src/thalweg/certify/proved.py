@@ -1,4 +1,4 @@
-"""Proved certificates: a theorem for each segment, by Taylor models and bisection.
+"""Proved certificates: a theorem for each segment, by chords or by Taylor models and bisection.
 
 What is proved is a statement about the function of the stored weights in exact arithmetic, the
 rounding of the proof's own float64 computation included (:mod:`thalweg.certify.rounding`).
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from thalweg.certify.bisection import ProvedSegment, Task, prove_segments
 from thalweg.certify.certificate import Certificate, Span
+from thalweg.certify.chord import applies, prove_chords
 from thalweg.certify.enclosure import enclose
 from thalweg.certify.taylor import UnsupportedOperation
 from thalweg.objective import Objective
@@ -58,6 +59,8 @@ class Proved:
         Raises:
             UnsupportedOperation: if the network or its loss uses an operation without a rule.
         """
+        if applies(objective) is None:
+            return self._by_chords(objective, spans)
         halves = _halves(objective, spans)
         rest = [i for i, half in enumerate(halves) if not half.refused]
         found = prove_segments(
@@ -70,6 +73,20 @@ class Proved:
         for i, segment in zip(rest, found, strict=True):
             certificates[i] = _certificate(spans[i], halves[i], segment)
         return certificates
+
+    def _by_chords(self, objective: Objective, spans: Sequence[Span]) -> list[Certificate]:
+        """Values at a few points and curvatures prove many segments at once, or refuse them."""
+        found = prove_chords(
+            objective,
+            torch.stack([span.start for span in spans]),
+            torch.stack([span.end for span in spans]),
+            [span.threshold for span in spans],
+            max_evaluations=self._budget(objective),
+            tolerance=self.tolerance,
+        )
+        return [
+            _certificate(span, _Half(), segment) for span, segment in zip(spans, found, strict=True)
+        ]
 
     def _budget(self, objective: Objective) -> int:
         if self.most_evaluations is not None:
@@ -160,6 +177,7 @@ def _certificate(span: Span, half: _Half, found: ProvedSegment) -> Certificate:
         samples=half.samples,
         accepted=bound is not None and (span.threshold is None or bound <= span.threshold),
         argmax=_highest(found),
+        half=found.half,
         bound_evaluations=found.evaluations,
         bound_samples=found.samples,
         pieces=found.pieces if bound is not None else (),

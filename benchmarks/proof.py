@@ -84,9 +84,7 @@ def run(*, rounds: int = 1, seed: int = 0, images: int = 2000) -> dict[str, Any]
 def _measure(case: Case, rounds: int, seed: int) -> dict[str, Any]:
     """Seconds of a proof, and of a grid, of every segment of one string."""
     objective, level = case.objective, case.level
-    starts = [
-        objective.theta(case.initialize(Generator().manual_seed(seed + i))) for i in range(2)
-    ]
+    starts = [objective.theta(case.initialize(Generator().manual_seed(seed + i))) for i in range(2)]
     a, b = train(objective, starts, case.alpha * level, seed=seed)
     string = connect(
         objective, a.theta, b.theta, threshold=level, method=Greedy(alpha=case.alpha), seed=seed

@@ -45,9 +45,7 @@ def classes(measure: str) -> tuple[Any, Tensor, Tensor]:
     return problem(model, x, target, F.cross_entropy, measure), a, a + 0.4 * torch.randn_like(a)
 
 
-def highest(
-    made: Any, a: Tensor, b: Tensor, left: float, right: float, places: int = 15
-) -> float:
+def highest(made: Any, a: Tensor, b: Tensor, left: float, right: float, places: int = 15) -> float:
     t = torch.linspace(left, right, places).tolist()
     return max(evaluate(made, a + x * (b - a)) for x in t)
 

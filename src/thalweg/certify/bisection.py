@@ -226,16 +226,12 @@ class _Search:
         return -self._heap[0][0] if self._heap else math.inf
 
     def start(self) -> None:
-        """Look at the middle; then open the first pieces."""
-        if self._cuts:
-            pieces = list(pairwise((0.0, *self._cuts, 1.0)))
-        elif self._threshold is None:
-            pieces = [(0.0, 1.0)]
-        else:
-            if self._values is None:
-                middle = self._look(0.5)
+        """Look at the middle and the ends; then open the first pieces."""
+        if self._threshold is not None and self._values is None:
+            middle = self._look(0.5)
+            if self._refused_at is None:
                 self._values = self._look(0.0), middle, self._look(1.0)
-            pieces = [] if self._refused_at is not None else self._forecast(self._threshold)
+        pieces = [] if self._refused_at is not None else self._first_pieces()
         for left, right in pieces:
             self._open(left, right, Settled(), None, _SHARE)
             if self._refused_at is not None:
@@ -271,6 +267,11 @@ class _Search:
             bound, self._seen, self._refused_at, pieces, self._evaluations, self._samples,
             self._reason or "budget", self._half,
         )  # fmt: skip
+
+    def _first_pieces(self) -> list[tuple[float, float]]:
+        if self._cuts:
+            return list(pairwise((0.0, *self._cuts, 1.0)))
+        return [(0.0, 1.0)] if self._threshold is None else self._forecast(self._threshold)
 
     def _forecast(self, level: float) -> list[tuple[float, float]]:
         """First pieces on which most of a few examples would be settled."""
@@ -359,7 +360,7 @@ class _Search:
         piece = self._heap[0][2]
         if self._threshold is not None and piece.bound <= self._threshold:
             return "proved"
-        if piece.bound - self._seen <= self._tolerance * abs(piece.bound):
+        if piece.bound - self._seen <= self._tolerance * abs(piece.bound) < math.inf:
             return "proved" if self._threshold is None else "tolerance"
         if self._samples >= self._budget:
             return "budget"

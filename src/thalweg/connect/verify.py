@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from thalweg.certify.bisection import prove_segment
+from thalweg.certify.bisection import ProvedSegment, prove_segment
+from thalweg.certify.chord import applies, prove_chords
 from thalweg.connect.connection import Connection
 from thalweg.errors import InputError
 from thalweg.objective import Objective
@@ -198,14 +200,14 @@ def _prove_again(
     path = connection.path.points
     random = np.random.default_rng(_seed(connection))
     for i, segment in enumerate(connection.segments):
-        # As many pieces as the first proof had, cut elsewhere; those that fail are bisected.
-        parts = max(2, len(segment.pieces))
+        # As many pieces as would fit the widest of the first proof, cut elsewhere; those that fail
+        # are bisected.
+        widest = max((right - left for left, right, _ in segment.pieces), default=1.0)
+        parts = max(2, math.ceil(1 / widest))
         cuts = (np.arange(1, parts) + random.uniform(-0.3, 0.3, size=parts - 1)) / parts
-        found = prove_segment(
-            objective, path[i].to(objective.device), path[i + 1].to(objective.device),
-            threshold=connection.threshold, max_evaluations=_PROOF, tolerance=1e-6,
-            cuts=cuts.tolist(),
-        )  # fmt: skip
+        found = _prove_segment_again(
+            connection, objective, path[i : i + 2].to(objective.device), cuts.tolist()
+        )
         marks = [0.0, *(right for _, right, _ in segment.pieces)]
         covers = marks[-1] == 1 and marks[:-1] == [left for left, _, _ in segment.pieces]
         highest = max((bound for _, _, bound in segment.pieces), default=-math.inf)
@@ -218,6 +220,23 @@ def _prove_again(
             problems.append(f"the recorded pieces of segment {i + 1} do not make up its bound")
         progress(i + 1)
     return problems
+
+
+def _prove_segment_again(
+    connection: Connection, objective: Objective, ends: Tensor, cuts: list[float]
+) -> ProvedSegment:
+    """Prove by Taylor models, whatever the first proof was; by chords where those get stuck."""
+    level = connection.threshold
+    found = prove_segment(
+        objective, ends[0], ends[1],
+        threshold=level, max_evaluations=_PROOF, tolerance=1e-6, cuts=cuts,
+    )  # fmt: skip
+    if found.reason in ("proved", "refused") or applies(objective) is not None:
+        return found
+    return prove_chords(
+        objective, ends[:1], ends[1:], [level],
+        max_evaluations=_PROOF, tolerance=1e-9, cuts=[cuts],
+    )[0]  # fmt: skip
 
 
 def _steps(connection: Connection, points: int) -> int:

@@ -58,7 +58,7 @@ CHAINS: Any = {
 }  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(**CHAINS)
 def test_no_value_is_above_its_bound(evaluations: int, size: float, **chain: Any) -> None:
     check(draw(**chain, size=10**size), evaluations)
@@ -109,7 +109,7 @@ def test_segments_are_proved_just_above_their_maximum_and_refused_just_below() -
 @pytest.mark.parametrize("name", ["quadratic", "cubic"])
 def test_chords_and_taylor_models_agree_on_the_papers_tasks(name: str) -> None:
     task = get_task(name)
-    objective = task.build(None).with_examples({"test": 2000})
+    objective = task.build(None).with_examples({"test": 1000})
     a, b, c = (
         objective.theta(task.initialize(torch.Generator().manual_seed(seed))) for seed in range(3)
     )

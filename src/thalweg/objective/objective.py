@@ -340,7 +340,7 @@ class Objective:
             loss = self.loss(output, target)
             return (loss if loss.ndim == 0 else loss.mean()).reshape(1)
 
-        return Work(training_copy(self.model), self.layout, head)
+        return Work(training_copy(self.model), self.layout, head, self.loss)
 
     @cached_property
     def _fast_model(self) -> nn.Module:

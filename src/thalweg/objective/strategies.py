@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from thalweg.objective.chain import forward_chain
+from thalweg.objective.chain_gradients import chain_gradients
+from thalweg.objective.criterion import Loss
 from thalweg.objective.splits import Inputs
+from thalweg.objective.tails import closed_form, over_models, through_autograd
 from thalweg.parameters import Layout
 
 Head = Callable[[Any, Tensor], Tensor]
@@ -36,11 +39,14 @@ class Work:
         model: whose parameters are replaced by the row's.
         layout: names and shapes of the row.
         head: what is taken from the model's output.
+        loss: where the head is the mean of a loss and nothing else, that loss: its derivative may
+            be known.
     """
 
     model: nn.Module
     layout: Layout
     head: Head
+    loss: Loss | None = None
 
     def one(self, tensors: dict[str, Tensor], inputs: Inputs, target: Tensor) -> Tensor:
         """Values `[q]` of one model."""
@@ -90,39 +96,31 @@ class Loop:
         return torch.stack(gradients), torch.stack(values)
 
 
-class _Together:
-    """All models in one graph: they share nothing, so the gradient of the sum is all gradients."""
+class Vmap:
+    """All models in one graph, through ``torch.func.vmap``: every operation needs a batching rule.
 
-    def forward(
-        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
-    ) -> Tensor:
-        """Values `[k, q]`."""
-        raise NotImplementedError
+    The models share nothing, so that the gradient of the sum of losses is all their gradients.
+    """
 
     def values(
         self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
     ) -> Tensor:
         """See :class:`Strategy`."""
         with torch.no_grad():
-            return self.forward(work, stack, buffers, inputs, target)
+            return self._forward(work, stack, buffers, inputs, target)
 
     def gradients(
         self, work: Work, stack: Tensor, inputs: Inputs, target: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :class:`Strategy`."""
         thetas = stack.detach().requires_grad_()
-        values = self.forward(work, thetas, [], inputs, target)
+        values = self._forward(work, thetas, [], inputs, target)
         (gradients,) = torch.autograd.grad(values[:, 0].sum(), thetas)
         return gradients, values.detach()
 
-
-class Vmap(_Together):
-    """Through ``torch.func.vmap``: every operation needs a batching rule."""
-
-    def forward(
+    def _forward(
         self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
     ) -> Tensor:
-        """Values `[k, q]`."""
         names = buffers[0] if buffers else {}
         together = {name: torch.stack([own[name] for own in buffers]) for name in names}
         # Dropout must not strike the same units in all models.
@@ -130,23 +128,31 @@ class Vmap(_Together):
         return mapped({**work.layout.unflatten(stack), **together})
 
 
-# A head applied to so few models one by one costs less than one call of vmap.
-_FEW = 6
-
-
-class Dense(_Together):
+class Dense:
     """Chains of linear layers and elementwise functions: one product a layer for all models."""
 
-    def forward(
+    def values(
         self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
     ) -> Tensor:
-        """Values `[k, q]`."""
+        """See :class:`Strategy`."""
         if buffers or isinstance(inputs, tuple):
             raise RuntimeError("a chain of linear layers has one input and no buffers")
-        outputs = forward_chain(work.model, work.layout.unflatten(stack), inputs)
-        if len(outputs) <= _FEW:
-            return torch.stack([work.head(output, target) for output in outputs])
-        return vmap(lambda output: work.head(output, target))(outputs)
+        with torch.no_grad():
+            outputs = forward_chain(work.model, work.layout.unflatten(stack), inputs)
+            return over_models(work.head, outputs, target)
+
+    def gradients(
+        self, work: Work, stack: Tensor, inputs: Inputs, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`Strategy`."""
+        if isinstance(inputs, tuple):
+            raise RuntimeError("a chain of linear layers has one input")
+        tail = (work.loss and closed_form(work.loss, target)) or through_autograd(work.head)
+        with torch.no_grad():
+            gradients, losses = chain_gradients(
+                work.model, work.layout, stack, inputs, target, tail
+            )
+        return gradients, losses[:, None]
 
 
 STRATEGIES: dict[str, Strategy] = {"loop": Loop(), "vmap": Vmap(), "dense": Dense()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,13 +45,13 @@ class Ceiling:
     """A level above which an exact mean is of no interest.
 
     Attributes:
-        level: of the mean of the first value.
+        level: `[k]`, of the mean of the first value of each model.
         proof: no example's value is negative, so that a partial sum proves the mean above.
         guess: leave also when a first part of the examples puts the mean above by more than
             three standard errors.
     """
 
-    level: float
+    level: Tensor
     proof: bool
     guess: bool
 
@@ -91,9 +91,12 @@ class Engine:
             raise InputError("expected at least one model to evaluate, got an empty stack")
         plan = self._evaluation_plan(work, stack, data, key)
         groups = [
-            self._means_of_group(work, stack[i : i + plan.models], data, plan, ceiling)
+            self._means_of_group(
+                work, stack[i : i + plan.models], data, plan,
+                ceiling and replace(ceiling, level=ceiling.level[i : i + plan.models]),
+            )
             for i in range(0, len(stack), plan.models)
-        ]
+        ]  # fmt: skip
         return Means(
             values=torch.cat([group.values for group in groups]),
             complete=torch.cat([group.complete for group in groups]),
@@ -147,7 +150,7 @@ class Engine:
             seen[alive] = done
             if ceiling is None or done == n:
                 continue
-            over = _over(ceiling, sums[alive, 0], squares[alive], done, n, chunks)
+            over = _over(ceiling, alive, sums[alive, 0], squares[alive], done, n, chunks)
             if over.any():
                 complete[alive[over]] = False
                 alive = alive[~over]
@@ -236,16 +239,17 @@ def _power(number: int) -> int:
 
 
 def _over(
-    ceiling: Ceiling, sums: Tensor, squares: Tensor, done: int, n: int, chunks: int
+    ceiling: Ceiling, alive: Tensor, sums: Tensor, squares: Tensor, done: int, n: int, chunks: int
 ) -> Tensor:
-    """Which models are above the ceiling after `done` of `n` examples, for sure or as guessed."""
+    """Which of the models alive are above the ceiling after `done` of `n`, for sure or as guessed."""
+    level = ceiling.level[alive]
     over = torch.zeros_like(sums, dtype=torch.bool)
     if ceiling.proof:
-        over |= sums / n > ceiling.level
+        over |= sums / n > level
     if ceiling.guess and done >= min(_LOOK, n) and chunks > 1:
         mean = sums / done
         # Standard error of the mean, from the spread of the means of the chunks; two chunks may
         # agree by chance, hence the share of the mean itself.
         variance = (squares / done - mean**2).clamp_min(0) / (chunks - 1)
-        over |= mean - 3 * variance.sqrt() - mean.abs() / chunks**2 > ceiling.level
+        over |= mean - 3 * variance.sqrt() - mean.abs() / chunks**2 > level
     return over

@@ -26,6 +26,9 @@ from thalweg.parameters import Layout, Source, aliases, resolve
 # Made from the fields on first use; a copy with other fields makes its own.
 _CACHED = ("_double", "_engine", "_statistics", "_training_work", "_fast_model")
 
+# A sample that does not carry is followed by one this many times as large.
+_GROWTH = 4
+
 Penalty = Callable[[Mapping[str, Tensor]], Tensor]
 """From named parameters to a scalar that is added to the training loss."""
 
@@ -39,6 +42,10 @@ class Training:
         learning_rate: its ``lr``.
         options: its other keyword arguments.
         batch_size: examples a minibatch; None: the whole split at once.
+        sample: where there are no minibatches, a model begins on so many examples of the split,
+            always the same; whenever they do not carry (the criterion, on its whole split, does
+            not follow the loss on them), it goes on with four times as many, in the end with
+            all. None: all from the start.
         max_gradient_norm: gradients longer than this are scaled down to it; None: never.
         split: the split trained on.
 
@@ -50,12 +57,18 @@ class Training:
     learning_rate: float = 1e-3
     options: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
+    sample: int | None = None
     max_gradient_norm: float | None = None
     split: str = "train"
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"expected a batch size of at least 1, got {self.batch_size}")
+        if self.sample is not None and (self.sample < 1 or self.batch_size is not None):
+            raise InputError(
+                f"expected a sample of at least 1 example and no minibatches beside it, got "
+                f"{self.sample} and batch size {self.batch_size}"
+            )
         if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
             raise InputError(f"expected a gradient norm > 0, got {self.max_gradient_norm}")
 
@@ -237,14 +250,14 @@ class Objective:
     # -------------------------------------------------------------- evaluation
 
     def criterion_of(
-        self, stack: Tensor, *, ceiling: float | None = None, guess: bool = False
+        self, stack: Tensor, *, ceiling: float | Tensor | None = None, guess: bool = False
     ) -> Evaluation:
         """The criterion of a stack of models on its split.
 
         Args:
             stack: `[k, p]`.
-            ceiling: a level above which the exact value is of no interest: where no example's
-                value can be negative, a model leaves as soon as its partial sum proves it above.
+            ceiling: a level above which the exact value is of no interest, or one for each model,
+                `[k]`: where no example's value can be negative, a model leaves as soon as its partial sum proves it above.
             guess: also let a model leave when a first part of the data puts it above the ceiling
                 by more than three standard errors. Fit for scheduling, not for a certificate.
 
@@ -261,7 +274,7 @@ class Objective:
         split: str,
         measures: tuple[Criterion, ...],
         *,
-        ceiling: float | None = None,
+        ceiling: float | Tensor | None = None,
         guess: bool = False,
     ) -> Evaluation:
         """Several measures of a stack of models on one split, in one pass over the data.
@@ -280,7 +293,12 @@ class Objective:
         limit = None
         if ceiling is not None:
             proof = first.is_nonnegative(self.loss)
-            limit = Ceiling(first.unfinish(ceiling), proof, guess)
+            levels = torch.as_tensor(ceiling, dtype=torch.float64).expand(len(stack)).tolist()
+            limit = Ceiling(
+                torch.tensor([first.unfinish(level) for level in levels], dtype=torch.float64,
+                             device=self.device),
+                proof, guess,
+            )  # fmt: skip
         key = f"{split} {'+'.join(measure.name for measure in measures)}"
         means = self._engine.means(
             self._evaluation(measures), stack.to(self.device), self.splits[split], key, limit
@@ -295,6 +313,21 @@ class Objective:
         )
 
     # ---------------------------------------------------------------- training
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """Examples of one step: of a minibatch; or of one sample after the other, growing."""
+        training = self.training
+        whole = len(self.splits[training.split])
+        size = min(training.batch_size or training.sample or whole, whole)
+        if training.batch_size is not None:
+            return (size,)
+        sizes = []
+        # A sample of more than half the split saves too little to tell the two apart.
+        while 2 * size <= whole:
+            sizes.append(size)
+            size *= _GROWTH
+        return (*sizes, whole)
 
     def minibatches(self, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Endless minibatches of the training split, seeded."""

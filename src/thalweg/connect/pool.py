@@ -13,6 +13,7 @@ from thalweg.connect.bead import Bead, Ending
 from thalweg.connect.optimizers import stack_optimizer
 from thalweg.connect.schedule import Rows, Schedule
 from thalweg.objective import Objective
+from thalweg.objective.splits import Inputs
 
 # At most so many models in flight, and so many bytes of parameters: the rest waits its turn.
 _MODELS = 256
@@ -23,8 +24,8 @@ class Pool:
     """Trains beads together; each leaves as soon as it reaches its target.
 
     Minibatches are drawn once a step and shared by all beads in flight. Where a recipe names a
-    sample, each bead begins on that and moves to a larger one, in the end to the whole split, as
-    soon as its own does not carry. The criterion of a bead is measured when it is due
+    sample, each bead takes steps on so many examples in turn, on more of them when it no longer
+    improves, and in the end on the whole split. The criterion of a bead is measured when it is due
     (:mod:`thalweg.connect.schedule`); a first part of the data settles most negative answers.
 
     Args:
@@ -38,7 +39,7 @@ class Pool:
         self._objective = objective
         self._batches = objective.minibatches(seed)
         whole = objective.splits[objective.training.split]
-        self._samples = [whole.take(size).select(slice(None)) for size in objective.samples]
+        self._blocks = [whole.blocks(size) for size in objective.samples]
         self._random = torch.Generator().manual_seed(seed).get_state()
         self._cuda_seed = seed
         size, dtype = objective.layout.size, objective.layout.dtype
@@ -49,7 +50,7 @@ class Pool:
         self._capacity = max(1, min(_MODELS, _BYTES // (size * dtype.itemsize)))
         self._schedule = Schedule(
             objective.samples,
-            noisy=objective.training.batch_size is not None,
+            whole=len(whole),
             split=len(objective.splits[objective.criterion.split]),
             max_steps=max_steps,
             patience=patience,
@@ -149,22 +150,26 @@ class Pool:
     def _gradients(self) -> tuple[Tensor, np.ndarray]:
         """Gradients `[k, p]` and losses `[k]` of all beads, each on its own sample."""
         levels = self._schedule.level
-        if self._objective.training.batch_size is not None:
-            result = self._objective.gradients(self._stack, next(self._batches))
-            return result.gradients, result.losses.double().cpu().numpy()
         lowest, highest = int(levels.min()), int(levels.max())
         if lowest == highest:
-            result = self._objective.gradients(self._stack, self._samples[lowest])
+            result = self._objective.gradients(self._stack, self._batch(lowest))
             return result.gradients, result.losses.double().cpu().numpy()
         gradients, losses = torch.empty_like(self._stack), np.empty(len(levels))
         for level in range(lowest, highest + 1):
             rows = (levels == level).nonzero()[0]
             if len(rows):
                 index = torch.from_numpy(rows).to(self._stack.device)
-                result = self._objective.gradients(self._stack[index], self._samples[level])
+                result = self._objective.gradients(self._stack[index], self._batch(level))
                 gradients[index] = result.gradients
                 losses[rows] = result.losses.double().cpu().numpy()
         return gradients, losses
+
+    def _batch(self, level: int) -> tuple[Inputs, Tensor]:
+        """The examples of this step."""
+        if self._objective.training.batch_size is not None:
+            return next(self._batches)
+        blocks = self._blocks[level]
+        return blocks[self.steps % len(blocks)]
 
     def _broken(self, gradients: Tensor, losses: np.ndarray) -> Rows:
         """Beads whose loss or gradient is not finite."""

@@ -23,9 +23,8 @@ _NEWEST = 0.1
 _IMPROVEMENT = 0.01
 # Bounds of the time to the next look, in shares of the steps taken.
 _SOONEST, _LATEST = 0.05, 0.25
-# A sample does not carry when the loss on it falls by this, and the criterion by less than a
-# quarter of it; nor when nothing has improved for this share of the patience.
-_FALL, _QUARTER = 0.02, 0.25
+# Share of the patience after which a bead that does not improve takes larger samples.
+_SAMPLE_PATIENCE = 0.25
 
 _NONE: Rows = np.zeros(0, dtype=np.intp)
 
@@ -35,8 +34,9 @@ class Schedule:
 
     Args:
         samples: examples of a step, by level; a bead starts at the first level, and moves on when
-            its sample does not carry.
-        noisy: whether losses come from changing minibatches, so that only their mean tells.
+            it no longer improves.
+        whole: examples of the split trained on: losses on fewer are noisy, and only their mean
+            tells.
         split: examples that a look at the criterion goes through.
         max_steps: optimizer steps after which a bead is given up.
         patience: steps without improvement by one percent after which a bead has stalled.
@@ -50,15 +50,16 @@ class Schedule:
     """
 
     def __init__(
-        self, samples: Sequence[int], *, noisy: bool, split: int, max_steps: int, patience: int
+        self, samples: Sequence[int], *, whole: int, split: int, max_steps: int, patience: int
     ) -> None:
         self._samples = np.asarray(samples, dtype=np.float64)
         # Steps that cost as much as one look: a gradient costs about three evaluations.
         self._steps_a_look = split // (3 * self._samples)
-        self._noisy = noisy
-        self._least = 5 if noisy else 2
+        noisy = self._samples < whole
+        self._newest = np.where(noisy, _NEWEST, 1.0)
+        self._least = np.where(noisy, 5.0, 2.0)
         self._max_steps = max_steps
-        self._patience = np.full(len(samples), max(1, int(patience * _QUARTER)))
+        self._patience = np.full(len(samples), max(1, int(patience * _SAMPLE_PATIENCE)))
         self._patience[-1] = patience
         none = np.zeros(0)
         self.level: Rows = _NONE
@@ -75,10 +76,11 @@ class Schedule:
         self._due_step: Floats = none
         self._not_before: Floats = none
         self._give_up_at: Floats = none
-        # Step, criterion and loss of an earlier look, `[2, k]`: of a partial and a complete one.
+        # Of looks, `[2, k]`, partial ones and complete ones: step and criterion of the last, and
+        # below which criterion the next has improved.
         self._look_step: Floats = np.zeros((2, 0))
         self._look_value: Floats = np.zeros((2, 0))
-        self._look_loss: Floats = np.zeros((2, 0))
+        self._look_floor: Floats = np.zeros((2, 0))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -109,14 +111,13 @@ class Schedule:
         self.steps += 1
         self.gradient_samples += self._samples[self.level]
         fresh = np.isnan(self._loss)
-        if self._noisy:
-            old = np.where(fresh, losses, self._loss)
-            self._loss = old + _NEWEST * (losses - old)
-        else:
-            self._loss = losses.copy()
+        newest = self._newest[self.level]
+        self._loss = np.where(fresh, losses, self._loss + newest * (losses - self._loss))
         better = self._loss < self._floor
         if better.any():
-            self._improve(better.nonzero()[0], by_loss=True)
+            rows = better.nonzero()[0]
+            self._floor[rows] = _below(self._loss[rows])
+            self._improve(rows)
         if fresh.any():
             self._plan(fresh.nonzero()[0], complete=False)
         return bool((self._to_look() | (self.steps >= self._give_up_at)).any())
@@ -135,20 +136,14 @@ class Schedule:
         """
         if not len(rows):
             return
-        improved = ~(values >= self.value[rows] * (1 - _IMPROVEMENT))
-        self.value[rows] = values
-        self._improve(rows[improved], by_loss=False)
         kind = int(complete)
-        loss = self._loss[rows]
-        with np.errstate(all="ignore"):
-            fall = 1 - loss / self._look_loss[kind, rows]
-            carried = 1 - values / self._look_value[kind, rows] >= fall * _QUARTER
+        self.value[rows] = values
+        better = rows[values < self._look_floor[kind, rows]]
+        self._look_floor[kind, better] = _below(self.value[better])
+        self._improve(better)
         self._plan(rows, complete=complete)
-        since = rows[~(fall < _FALL)]  # all first looks, too
-        self._look_step[kind, since] = self.steps[since]
-        self._look_value[kind, since] = self.value[since]
-        self._look_loss[kind, since] = self._loss[since]
-        self._grow(rows[(fall >= _FALL) & ~carried])
+        self._look_step[kind, rows] = self.steps[rows]
+        self._look_value[kind, rows] = values
 
     def endings(self) -> tuple[Rows, Rows]:
         """Beads that have stalled and beads out of steps; a larger sample comes before a stall."""
@@ -180,14 +175,12 @@ class Schedule:
             needed = np.log(value / target) / rate
         ahead = np.where(needed >= 0, needed / 2, np.inf)
         ahead = np.clip(ahead, _SOONEST * steps, _LATEST * steps)
-        self._due_step[rows] = steps + np.maximum(self._least, ahead)
+        least = self._least[self.level[rows]]
+        self._due_step[rows] = steps + np.maximum(least, ahead)
         pause = np.minimum(steps / 10, self._steps_a_look[self.level[rows]]) if complete else 0
-        self._not_before[rows] = steps + np.maximum(self._least, pause)
+        self._not_before[rows] = steps + np.maximum(least, pause)
 
-    def _improve(self, rows: Rows, *, by_loss: bool) -> None:
-        if by_loss:
-            best = self._loss[rows]
-            self._floor[rows] = best - _IMPROVEMENT * np.abs(best)
+    def _improve(self, rows: Rows) -> None:
         self._improved_at[rows] = self.steps[rows]
         idle = self._patience[self.level[rows]]
         self._give_up_at[rows] = np.minimum(self._improved_at[rows] + idle, self._max_steps)
@@ -203,12 +196,19 @@ class Schedule:
         self._loss[rows] = np.nan
         self._floor[rows] = np.inf
         self._due_loss[rows] = -np.inf
-        for column in (self._look_step, self._look_value, self._look_loss):
-            column[:, rows] = np.nan
-        self._improve(rows, by_loss=False)
+        self._look_step[:, rows] = self._look_value[:, rows] = np.nan
+        self._look_floor[:, rows] = np.inf
+        self._improve(rows)
 
     def _columns(self) -> list[tuple[str, NDArray[np.generic]]]:
+        constants = ("_samples", "_steps_a_look", "_newest", "_least", "_patience")
         return [
-            (name, value) for name, value in vars(self).items()
-            if isinstance(value, np.ndarray) and name not in ("_samples", "_steps_a_look", "_patience")
-        ]  # fmt: skip
+            (name, value)
+            for name, value in vars(self).items()
+            if isinstance(value, np.ndarray) and name not in constants
+        ]
+
+
+def _below(values: Floats) -> Floats:
+    """What counts as an improvement on some values."""
+    return values - _IMPROVEMENT * np.abs(values)

@@ -26,7 +26,7 @@ from thalweg.parameters import Layout, Source, aliases, resolve
 # Made from the fields on first use; a copy with other fields makes its own.
 _CACHED = ("_double", "_engine", "_statistics", "_training_work", "_fast_model")
 
-# A sample that does not carry is followed by one this many times as large.
+# A model that no longer improves takes samples this many times as large.
 _GROWTH = 4
 
 Penalty = Callable[[Mapping[str, Tensor]], Tensor]
@@ -42,10 +42,9 @@ class Training:
         learning_rate: its ``lr``.
         options: its other keyword arguments.
         batch_size: examples a minibatch; None: the whole split at once.
-        sample: where there are no minibatches, a model begins on so many examples of the split,
-            always the same; whenever they do not carry (the criterion, on its whole split, does
-            not follow the loss on them), it goes on with four times as many, in the end with
-            all. None: all from the start.
+        sample: where there are no minibatches, a step goes through so many examples only, the
+            next ones of the split at every step, in its seeded order and around. A model that no
+            longer improves takes four times as many, in the end all. None: all from the start.
         max_gradient_norm: gradients longer than this are scaled down to it; None: never.
         split: the split trained on.
 
@@ -316,7 +315,7 @@ class Objective:
 
     @property
     def samples(self) -> tuple[int, ...]:
-        """Examples of one step: of a minibatch; or of one sample after the other, growing."""
+        """Examples of one step: of a minibatch; or of samples that grow."""
         training = self.training
         whole = len(self.splits[training.split])
         size = min(training.batch_size or training.sample or whole, whole)

@@ -153,7 +153,7 @@ class Pool:
         lowest, highest = int(levels.min()), int(levels.max())
         if lowest == highest:
             result = self._objective.gradients(self._stack, self._batch(lowest))
-            return result.gradients, result.losses.double().cpu().numpy()
+            return result.gradients, result.losses.cpu().numpy()
         gradients, losses = torch.empty_like(self._stack), np.empty(len(levels))
         for level in range(lowest, highest + 1):
             rows = (levels == level).nonzero()[0]
@@ -161,7 +161,7 @@ class Pool:
                 index = torch.from_numpy(rows).to(self._stack.device)
                 result = self._objective.gradients(self._stack[index], self._batch(level))
                 gradients[index] = result.gradients
-                losses[rows] = result.losses.double().cpu().numpy()
+                losses[rows] = result.losses.cpu().numpy()
         return gradients, losses
 
     def _batch(self, level: int) -> tuple[Inputs, Tensor]:

@@ -23,6 +23,8 @@ _NEWEST = 0.1
 _IMPROVEMENT = 0.01
 # Bounds of the time to the next look, in shares of the steps taken.
 _SOONEST, _LATEST = 0.05, 0.25
+# The latter is longer for a criterion far above its target: by their ratio, up to this.
+_FAR = 4.0
 # Share of the patience after which a bead that does not improve takes larger samples.
 _SAMPLE_PATIENCE = 0.25
 
@@ -174,7 +176,8 @@ class Schedule:
             rate = np.log(self._look_value[kind, rows] / value) / passed
             needed = np.log(value / target) / rate
         ahead = np.where(needed >= 0, needed / 2, np.inf)
-        ahead = np.clip(ahead, _SOONEST * steps, _LATEST * steps)
+        far = np.where(ratio > 0, np.clip(1 / ratio, 1, _FAR), 1.0)
+        ahead = np.clip(ahead, _SOONEST * steps, _LATEST * far * steps)
         least = self._least[self.level[rows]]
         self._due_step[rows] = steps + np.maximum(least, ahead)
         pause = np.minimum(steps / 10, self._steps_a_look[self.level[rows]]) if complete else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -71,6 +72,7 @@ class Engine:
         self.planner = planner
         self._buffers_of = buffers_of
         self._whole_batches = whole_batches
+        self._gradient_plans: dict[tuple[int, int], Plan] = {}
 
     def means(
         self, work: Work, stack: Tensor, data: Split, key: str, ceiling: Ceiling | None = None
@@ -92,10 +94,10 @@ class Engine:
         plan = self._evaluation_plan(work, stack, data, key)
         groups = [
             self._means_of_group(
-                work, stack[i : i + plan.models], data, plan,
-                ceiling and replace(ceiling, level=ceiling.level[i : i + plan.models]),
+                work, stack[rows], data, plan,
+                ceiling and replace(ceiling, level=ceiling.level[rows]),
             )
-            for i in range(0, len(stack), plan.models)
+            for rows in _groups(len(stack), plan)
         ]  # fmt: skip
         return Means(
             values=torch.cat([group.values for group in groups]),
@@ -113,11 +115,15 @@ class Engine:
             stack: `[k, p]`.
             batch: one minibatch.
         """
-        plan = self._gradient_plan(work, stack, batch)
-        parts = [
-            _gradients_of_group(work, stack[i : i + plan.models], batch, plan)
-            for i in range(0, len(stack), plan.models)
-        ]
+        size, models = len(batch[1]), _bucket(len(stack))
+        plan = self._gradient_plans.get((size, models))
+        if plan is None:
+            plan = self._gradient_plan(work, stack[:models], batch)
+            self._gradient_plans[size, models] = plan
+        groups = _groups(len(stack), plan)
+        if len(groups) == 1:
+            return _gradients_of_group(work, stack, batch, plan)
+        parts = [_gradients_of_group(work, stack[rows], batch, plan) for rows in groups]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
     def _means_of_group(
@@ -183,15 +189,13 @@ class Engine:
         )
 
     def _gradient_plan(self, work: Work, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Plan:
-        models = _bucket(len(stack))
-        rows = stack[:models]
-        size = len(batch[1])
+        models, size = len(stack), len(batch[1])
 
         def run(plan: Plan) -> int:
             devices = [stack.device] if stack.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
-                _gradients_of_group(work, rows[: plan.models], batch, plan)
-            return min(plan.models, len(rows)) * size
+                _gradients_of_group(work, stack[: plan.models], batch, plan)
+            return min(plan.models, models) * size
 
         chunks = (size,) if self._whole_batches else (size, *_CHUNKS)
         candidates = _candidates(models, size, chunks)
@@ -202,18 +206,20 @@ def _gradients_of_group(
     work: Work, stack: Tensor, batch: tuple[Inputs, Tensor], plan: Plan
 ) -> tuple[Tensor, Tensor]:
     strategy = STRATEGIES[plan.strategy]
+    if plan.examples >= len(batch[1]):
+        gradients, values = strategy.gradients(work, stack, *batch)
+        return gradients, values[:, 0].double()
     whole = Split("minibatch", as_tuple(batch[0]), batch[1])
-    gradients: Tensor | None = None
+    total: Tensor | None = None
     losses = torch.zeros(len(stack), device=stack.device, dtype=torch.float64)
     for inputs, target in whole.chunks(plan.examples):
         gradient, value = strategy.gradients(work, stack, inputs, target)
         share = len(target) / len(whole)
-        gradient = gradient if share == 1 else gradient * share
-        gradients = gradient if gradients is None else gradients.add_(gradient)
+        total = gradient.mul_(share) if total is None else total.add_(gradient, alpha=share)
         losses += value[:, 0] * share
-    if gradients is None:
+    if total is None:
         raise InputError("expected a minibatch with at least one example, got none")
-    return gradients, losses
+    return total, losses
 
 
 def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator[Plan]:
@@ -226,6 +232,16 @@ def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator
             for size in sizes:
                 if together * size <= _MOST_TOGETHER:
                     yield Plan(strategy, together, size)
+
+
+def _groups(models: int, plan: Plan) -> list[slice]:
+    """Groups of models carried out together, of even size, none below that of the plan.
+
+    A plan is measured for a power of two: one call for a few more models costs less than two.
+    """
+    count = 1 if plan.models > models else models // plan.models
+    ends = [models * i // count for i in range(count + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _bucket(models: int) -> int:

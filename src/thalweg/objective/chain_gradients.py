@@ -139,7 +139,7 @@ def _backward(
 
     def add(name: str, gradient: Tensor) -> None:
         # A layer that is called twice has two.
-        parts[name] = parts[name] + gradient if name in parts else gradient
+        parts[name] = parts[name] + gradient.reshape_as(parts[name]) if name in parts else gradient
 
     for i in range(len(kept) - 1, -1, -1):
         step, tensor = kept[i].step, kept[i].tensor

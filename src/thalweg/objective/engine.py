@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InputError
+from thalweg.objective.agreement import gradients_agree, values_agree
 from thalweg.objective.planning import Plan, Planner
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import STRATEGIES, Work, as_tuple
@@ -183,9 +184,16 @@ class Engine:
             )
             return len(group) * len(part)
 
+        def agrees(plan: Plan) -> bool:
+            group = rows[: plan.models]
+            if not buffers:
+                buffers.extend(self._buffers(rows))
+            few = data.take(plan.examples).select(slice(None))
+            return values_agree(plan.strategy, work, group, buffers[: len(group)], *few)
+
         candidates = _candidates(models, len(data), _CHUNKS)
         return self.planner.choose(
-            f"evaluate {key} of {_power(len(data))} models {models}", candidates, run
+            f"evaluate {key} of {_power(len(data))} models {models}", candidates, run, agrees
         )
 
     def _gradient_plan(self, work: Work, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Plan:
@@ -197,9 +205,16 @@ class Engine:
                 _gradients_of_group(work, stack[: plan.models], batch, plan)
             return min(plan.models, models) * size
 
+        def agrees(plan: Plan) -> bool:
+            devices = [stack.device] if stack.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                return gradients_agree(plan.strategy, work, stack[: plan.models], *batch)
+
         chunks = (size,) if self._whole_batches else (size, *_CHUNKS)
         candidates = _candidates(models, size, chunks)
-        return self.planner.choose(f"gradients batch {size} models {models}", candidates, run)
+        return self.planner.choose(
+            f"gradients batch {size} models {models}", candidates, run, agrees
+        )
 
 
 def _gradients_of_group(
@@ -227,6 +242,11 @@ def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator
     sizes = list(dict.fromkeys(min(size, examples) for size in chunks))
     for size in sizes:
         yield Plan("loop", 1, size)
+    # Twice as many models as threads: enough to go round, few enough to be measured.
+    some = min(models, 2 * torch.get_num_threads())
+    if some > 1:
+        for size in sizes:
+            yield Plan("threads", some, size)
     for strategy in ("dense", "vmap"):
         for together in dict.fromkeys((min(models, 16), models, min(models, 4))):
             for size in sizes:
@@ -257,7 +277,7 @@ def _power(number: int) -> int:
 def _over(
     ceiling: Ceiling, alive: Tensor, sums: Tensor, squares: Tensor, done: int, n: int, chunks: int
 ) -> Tensor:
-    """Which of the models alive are above the ceiling after `done` of `n`, for sure or as guessed."""
+    """Which models alive are above the ceiling after `done` of `n`, for sure or as guessed."""
     level = ceiling.level[alive]
     over = torch.zeros_like(sums, dtype=torch.bool)
     if ceiling.proof:

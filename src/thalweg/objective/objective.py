@@ -123,7 +123,8 @@ class Objective:
         calibration: which training data re-estimate BatchNorm statistics.
         device: where to compute; default: where the model is.
         seed: of the order of the data.
-        strategy: ``"loop"``, ``"vmap"`` or ``"dense"``; None: whichever measures fastest.
+        strategy: ``"loop"``, ``"threads"``, ``"vmap"`` or ``"dense"``; None: whichever measures
+            fastest.
         name: how records call this objective; default: the class of the model.
 
     Raises:
@@ -256,7 +257,8 @@ class Objective:
         Args:
             stack: `[k, p]`.
             ceiling: a level above which the exact value is of no interest, or one for each model,
-                `[k]`: where no example's value can be negative, a model leaves as soon as its partial sum proves it above.
+                `[k]`: where no example's value can be negative, a model leaves as soon as its
+                partial sum proves it above.
             guess: also let a model leave when a first part of the data puts it above the ceiling
                 by more than three standard errors. Fit for scheduling, not for a certificate.
 

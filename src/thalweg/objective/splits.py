@@ -111,7 +111,8 @@ class Split:
             size: examples of a block, at most those of the split.
         """
         return [
-            self.select(slice(start, start + size)) for start in range(0, len(self) - size + 1, size)
+            self.select(slice(start, start + size))
+            for start in range(0, len(self) - size + 1, size)
         ]
 
     def minibatches(self, size: int | None, seed: int) -> Iterator[tuple[Inputs, Tensor]]:

@@ -8,9 +8,14 @@ chooses.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from threading import Barrier
+from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +31,8 @@ from thalweg.parameters import Layout
 Head = Callable[[Any, Tensor], Tensor]
 """From the output of one model and the target of a chunk to values `[q]`; the first one is the
 loss where a gradient is taken."""
+
+Result = TypeVar("Result")
 
 Buffers = Sequence[dict[str, Tensor]]
 """Named buffers that depend on θ, one dictionary a model; empty where there are none."""
@@ -96,6 +103,76 @@ class Loop:
         return torch.stack(gradients), torch.stack(values)
 
 
+class Threads:
+    """The loop, several models at a time, each in a thread of its own with one thread of torch.
+
+    For work whose operations are too small to keep all cores busy, such as convolutions on few
+    examples. As many threads as torch would use itself, so that cores are never asked for twice.
+    """
+
+    def __init__(self) -> None:
+        self._loop = Loop()
+        self._workers: ThreadPoolExecutor | None = None
+        # functional_call swaps the parameters of a module while it runs: a module each.
+        self._copies: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
+
+    def values(
+        self, work: Work, stack: Tensor, buffers: Buffers, inputs: Inputs, target: Tensor
+    ) -> Tensor:
+        """See :class:`Strategy`."""
+
+        def part(own: Work, rows: slice) -> Tensor:
+            return self._loop.values(own, stack[rows], buffers[rows], inputs, target)
+
+        return torch.cat(self._each(work, stack, part))
+
+    def gradients(
+        self, work: Work, stack: Tensor, inputs: Inputs, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`Strategy`."""
+
+        def part(own: Work, rows: slice) -> tuple[Tensor, Tensor]:
+            return self._loop.gradients(own, stack[rows], inputs, target)
+
+        before = torch.get_rng_state()
+        parts = self._each(work, stack, part)
+        if not torch.equal(before, torch.get_rng_state()):
+            # Whose turn it is in the one generator would decide the result.
+            raise RuntimeError("the model draws random numbers, which threads would mix up")
+        gradients, values = zip(*parts, strict=True)
+        return torch.cat(gradients), torch.cat(values)
+
+    def _each(
+        self, work: Work, stack: Tensor, part: Callable[[Work, slice], Result]
+    ) -> list[Result]:
+        """Carry out even parts of a stack at once.
+
+        Raises:
+            RuntimeError: if there is one thread, or one model, or another device than the CPU.
+        """
+        count = min(torch.get_num_threads(), len(stack))
+        if count < 2 or stack.device.type != "cpu":
+            raise RuntimeError("threads need several cores and several models, on the CPU")
+        if self._workers is None:
+            threads = torch.get_num_threads()
+            self._workers = ThreadPoolExecutor(
+                threads, "thalweg", initializer=torch.set_num_threads, initargs=(1,)
+            )
+            # Start them all, and then undo what their starting did to threads still to come.
+            started = Barrier(threads)
+            list(self._workers.map(lambda _: started.wait(), range(threads)))
+            torch.set_num_threads(threads)
+        copies = self._copies.setdefault(work.model, [])
+        while len(copies) < count:
+            copies.append(copy.deepcopy(work.model))
+        ends = [len(stack) * i // count for i in range(count + 1)]
+        jobs = [
+            self._workers.submit(part, replace(work, model=own), slice(start, end))
+            for own, (start, end) in zip(copies, pairwise(ends), strict=False)
+        ]
+        return [job.result() for job in jobs]
+
+
 class Vmap:
     """All models in one graph, through ``torch.func.vmap``: every operation needs a batching rule.
 
@@ -155,7 +232,9 @@ class Dense:
         return gradients, losses[:, None]
 
 
-STRATEGIES: dict[str, Strategy] = {"loop": Loop(), "vmap": Vmap(), "dense": Dense()}
+STRATEGIES: dict[str, Strategy] = {
+    "loop": Loop(), "vmap": Vmap(), "dense": Dense(), "threads": Threads(),
+}  # fmt: skip
 
 
 def as_tuple(inputs: Inputs) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 Tail = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From outputs `[k, features, n]` and the target to losses `[k]` and derivatives like the outputs."""
+"""From outputs `[k, features, n]` and target to losses `[k]` and derivatives like the outputs."""
 
 # A head applied to so few models one by one costs less than one call of vmap.
 _FEW = 6
@@ -75,7 +75,9 @@ def over_models(head: Callable[[Any, Tensor], Tensor], outputs: Tensor, target: 
 def _plain(loss: object, kind: type[nn.Module]) -> bool:
     """Whether a module is of a kind, with its default options."""
     return type(loss) is kind and all(
-        getattr(loss, option) == value for option, value in _DEFAULTS.items() if hasattr(loss, option)
+        getattr(loss, option) == value
+        for option, value in _DEFAULTS.items()
+        if hasattr(loss, option)
     )
 
 

@@ -141,9 +141,11 @@ class Pool:
             looks = self._schedule.to_look()
             ended.update(self._measure(looks[~np.isin(looks, broken)]))
             stalled, out = self._schedule.endings()
-            for rows, ending in ((stalled, "stalled"), (out, "out of steps")):
-                for row in rows.tolist():
-                    ended.setdefault(row, ending)
+            given_up: dict[int, Ending] = {
+                **dict.fromkeys(stalled.tolist(), "stalled"),
+                **dict.fromkeys(out.tolist(), "out of steps"),
+            }
+            ended = {**given_up, **ended}
         self._clock += (time.perf_counter() - begin) / len(self._flying)
         return self._leave(ended)
 

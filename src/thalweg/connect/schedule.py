@@ -140,9 +140,10 @@ class Schedule:
             return
         kind = int(complete)
         self.value[rows] = values
-        better = rows[values < self._look_floor[kind, rows]]
-        self._look_floor[kind, better] = _below(self.value[better])
-        self._improve(better)
+        floor = self._look_floor[kind, rows]
+        better = values < floor
+        self._look_floor[kind, rows[better]] = _below(values[better])
+        self._improve(rows[better & np.isfinite(floor)])  # a first look improves on nothing
         self._plan(rows, complete=complete)
         self._look_step[kind, rows] = self.steps[rows]
         self._look_value[kind, rows] = values
@@ -176,7 +177,7 @@ class Schedule:
             rate = np.log(self._look_value[kind, rows] / value) / passed
             needed = np.log(value / target) / rate
         ahead = np.where(needed >= 0, needed / 2, np.inf)
-        far = np.where(ratio > 0, np.clip(1 / ratio, 1, _FAR), 1.0)
+        far = 1 / np.clip(ratio, 1 / _FAR, 1)
         ahead = np.clip(ahead, _SOONEST * steps, _LATEST * far * steps)
         least = self._least[self.level[rows]]
         self._due_step[rows] = steps + np.maximum(least, ahead)

@@ -191,7 +191,7 @@ class Engine:
             few = data.take(plan.examples).select(slice(None))
             return values_agree(plan.strategy, work, group, buffers[: len(group)], *few)
 
-        candidates = _candidates(models, len(data), _CHUNKS)
+        candidates = _candidates(models, len(data), _CHUNKS, self.planner.fixed)
         return self.planner.choose(
             f"evaluate {key} of {_power(len(data))} models {models}", candidates, run, agrees
         )
@@ -211,7 +211,7 @@ class Engine:
                 return gradients_agree(plan.strategy, work, stack[: plan.models], *batch)
 
         chunks = (size,) if self._whole_batches else (size, *_CHUNKS)
-        candidates = _candidates(models, size, chunks)
+        candidates = _candidates(models, size, chunks, self.planner.fixed)
         return self.planner.choose(
             f"gradients batch {size} models {models}", candidates, run, agrees
         )
@@ -237,14 +237,17 @@ def _gradients_of_group(
     return total, losses
 
 
-def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator[Plan]:
+def _candidates(
+    models: int, examples: int, chunks: tuple[int, ...], fixed: str | None
+) -> Iterator[Plan]:
     """Plans to try: the plain loop first, which works for every model."""
     sizes = list(dict.fromkeys(min(size, examples) for size in chunks))
     for size in sizes:
         yield Plan("loop", 1, size)
     # Twice as many models as threads: enough to go round, few enough to be measured.
-    some = min(models, 2 * torch.get_num_threads())
-    if some > 1:
+    threads = torch.get_num_threads()
+    some = min(models, 2 * threads)
+    if min(threads, models) > 1 or fixed == "threads":
         for size in sizes:
             yield Plan("threads", some, size)
     for strategy in ("dense", "vmap"):

@@ -94,6 +94,11 @@ class Planner:
         return plan
 
     @property
+    def fixed(self) -> str | None:
+        """The strategy that the user asked for."""
+        return self._fixed
+
+    @property
     def chosen(self) -> dict[str, dict[str, str | int]]:
         """The plans in use, by key."""
         return {key: asdict(plan) for key, plan in self._chosen.items()}

@@ -107,7 +107,8 @@ class Threads:
     """The loop, several models at a time, each in a thread of its own with one thread of torch.
 
     For work whose operations are too small to keep all cores busy, such as convolutions on few
-    examples. As many threads as torch would use itself, so that cores are never asked for twice.
+    examples. As many threads as torch would use itself, so that cores are never asked for twice;
+    where that is one, or the device is no CPU, it is the plain loop.
     """
 
     def __init__(self) -> None:
@@ -136,7 +137,7 @@ class Threads:
 
         before = torch.get_rng_state()
         parts = self._each(work, stack, part)
-        if not torch.equal(before, torch.get_rng_state()):
+        if len(parts) > 1 and not torch.equal(before, torch.get_rng_state()):
             # Whose turn it is in the one generator would decide the result.
             raise RuntimeError("the model draws random numbers, which threads would mix up")
         gradients, values = zip(*parts, strict=True)
@@ -145,14 +146,10 @@ class Threads:
     def _each(
         self, work: Work, stack: Tensor, part: Callable[[Work, slice], Result]
     ) -> list[Result]:
-        """Carry out even parts of a stack at once.
-
-        Raises:
-            RuntimeError: if there is one thread, or one model, or another device than the CPU.
-        """
+        """Carry out even parts of a stack at once."""
         count = min(torch.get_num_threads(), len(stack))
         if count < 2 or stack.device.type != "cpu":
-            raise RuntimeError("threads need several cores and several models, on the CPU")
+            return [part(work, slice(None))]
         if self._workers is None:
             threads = torch.get_num_threads()
             self._workers = ThreadPoolExecutor(

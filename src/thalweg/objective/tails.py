@@ -59,7 +59,7 @@ def through_autograd(head: Callable[[Any, Tensor], Tensor]) -> Tail:
         leaf = outputs.detach().requires_grad_()
         with torch.enable_grad():
             losses = over_models(head, leaf.transpose(1, 2), target)[:, 0]
-        (delta,) = torch.autograd.grad(losses.sum(), leaf)
+        (delta,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
         return losses.detach(), delta
 
     return tail

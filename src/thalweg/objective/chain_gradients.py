@@ -60,7 +60,7 @@ def chain_gradients(
 
     Example:
         >>> from thalweg.objective.tails import closed_form
-        >>> model = nn.Linear(1, 1, bias=False)
+        >>> model = nn.Sequential(nn.Linear(1, 1, bias=False))
         >>> x, y = torch.ones(4, 1), torch.zeros(4, 1)
         >>> tail = closed_form(nn.functional.mse_loss, y)
         >>> chain_gradients(model, Layout.of(model), torch.tensor([[1.0], [3.0]]), x, y, tail)

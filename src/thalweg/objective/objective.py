@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from thalweg.objective.criterion import Criterion, Loss, total
 from thalweg.objective.engine import Ceiling, Engine
 from thalweg.objective.planning import Planner
 from thalweg.objective.pooling import with_fast_pooling
+from thalweg.objective.recipe import Training
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import STRATEGIES, Work
 from thalweg.parameters import Layout, Source, aliases, resolve
@@ -26,50 +27,8 @@ from thalweg.parameters import Layout, Source, aliases, resolve
 # Made from the fields on first use; a copy with other fields makes its own.
 _CACHED = ("_double", "_engine", "_statistics", "_training_work", "_fast_model")
 
-# A model that no longer improves takes samples this many times as large.
-_GROWTH = 4
-
 Penalty = Callable[[Mapping[str, Tensor]], Tensor]
 """From named parameters to a scalar that is added to the training loss."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How models of this objective are trained, endpoints and beads alike.
-
-    Attributes:
-        optimizer: name of a class of ``torch.optim``.
-        learning_rate: its ``lr``.
-        options: its other keyword arguments.
-        batch_size: examples a minibatch; None: the whole split at once.
-        sample: where there are no minibatches, a step goes through so many examples only, the
-            next ones of the split at every step, in its seeded order and around. A model that no
-            longer improves takes four times as many, in the end all. None: all from the start.
-        max_gradient_norm: gradients longer than this are scaled down to it; None: never.
-        split: the split trained on.
-
-    Raises:
-        InputError: if a number is out of range.
-    """
-
-    optimizer: str = "Adam"
-    learning_rate: float = 1e-3
-    options: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int | None = None
-    sample: int | None = None
-    max_gradient_norm: float | None = None
-    split: str = "train"
-
-    def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"expected a batch size of at least 1, got {self.batch_size}")
-        if self.sample is not None and (self.sample < 1 or self.batch_size is not None):
-            raise InputError(
-                f"expected a sample of at least 1 example and no minibatches beside it, got "
-                f"{self.sample} and batch size {self.batch_size}"
-            )
-        if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
-            raise InputError(f"expected a gradient norm > 0, got {self.max_gradient_norm}")
 
 
 @dataclass(frozen=True)
@@ -318,17 +277,7 @@ class Objective:
     @property
     def samples(self) -> tuple[int, ...]:
         """Examples of one step: of a minibatch; or of samples that grow."""
-        training = self.training
-        whole = len(self.splits[training.split])
-        size = min(training.batch_size or training.sample or whole, whole)
-        if training.batch_size is not None:
-            return (size,)
-        sizes = []
-        # A sample of more than half the split saves too little to tell the two apart.
-        while 2 * size <= whole:
-            sizes.append(size)
-            size *= _GROWTH
-        return (*sizes, whole)
+        return self.training.samples_of(len(self.splits[self.training.split]))
 
     def minibatches(self, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Endless minibatches of the training split, seeded."""

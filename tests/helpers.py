@@ -83,7 +83,7 @@ class Problem:
     target: Callable[[int], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
     classes: bool = False
-    strategies: tuple[str, ...] = ("loop", "vmap")
+    strategies: tuple[str, ...] = ("loop", "vmap", "threads")
     examples: int = 150
 
     def module(self, dtype: torch.dtype = torch.float64) -> Any:
@@ -141,6 +141,24 @@ class TwoInputs(nn.Module):
         return self.left(left) * torch.sigmoid(self.right(right))
 
 
+class Twice(nn.Module):
+    """A layer that is called twice, and one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out, self.unused = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(2, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.layer(torch.relu(self.layer(inputs)))))
+
+
+def _smooth() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(3, 5), nn.GELU(), nn.Linear(5, 4, bias=False), nn.LeakyReLU(inplace=True),
+        nn.Tanh(), nn.Sigmoid(), nn.Linear(4, 2),
+    )  # fmt: skip
+
+
 def _mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 3))
 
@@ -169,14 +187,18 @@ PROBLEMS: dict[str, Problem] = {
     problem.name: problem
     for problem in (
         Problem("mlp", _mlp, lambda n: torch.randn(n, 3), _classes, cross_entropy, classes=True,
-                strategies=("loop", "vmap", "dense")),
+                strategies=("loop", "vmap", "dense", "threads")),
+        Problem("smooth", _smooth, lambda n: torch.randn(n, 3), lambda n: torch.randn(n, 2),
+                functional.mse_loss, strategies=("loop", "vmap", "dense", "threads")),
+        Problem("one layer twice", Twice, lambda n: torch.randn(n, 3), lambda n: torch.randn(n, 3),
+                functional.huber_loss, strategies=("loop", "vmap", "dense", "threads")),
         Problem("one output", lambda: nn.Sequential(nn.Linear(2, 5), nn.Sigmoid(), nn.Linear(5, 1)),
                 lambda n: torch.randn(n, 2), lambda n: torch.randn(n, 1), functional.l1_loss,
-                strategies=("loop", "vmap", "dense")),
+                strategies=("loop", "vmap", "dense", "threads")),
         Problem("cnn", _cnn, lambda n: torch.randn(n, 1, 8, 8), _classes, cross_entropy,
                 classes=True),
         Problem("lstm", Recurrent, lambda n: torch.randn(n, 4, 3), lambda n: torch.randn(n, 2),
-                functional.mse_loss, strategies=("loop",)),
+                functional.mse_loss, strategies=("loop", "threads")),
         Problem("tied", Tied, lambda n: torch.randint(0, 7, (n, 6)),
                 lambda n: torch.randint(0, 7, (n, 6)), cross_entropy, classes=True),
         Problem("two inputs", TwoInputs, lambda n: (torch.randn(n, 3), torch.randn(n, 2)),
@@ -184,7 +206,7 @@ PROBLEMS: dict[str, Problem] = {
         Problem("batchnorm", _with_batchnorm, lambda n: torch.randn(n, 3), _classes, cross_entropy,
                 classes=True),
         Problem("dropout", _with_dropout, lambda n: torch.randn(n, 3), _classes, cross_entropy,
-                classes=True, strategies=("loop", "vmap")),
+                classes=True, strategies=("loop", "vmap", "dense")),
     )
 }  # fmt: skip
 

@@ -62,7 +62,7 @@ def activation_of(step: Elementwise) -> Activation | str | None:
     """The activation of a step of a chain; None for the identity; a few words if it is unknown.
 
     Args:
-        step: of :func:`thalweg.objective.chain.chain_steps`.
+        step: of :func:`thalweg.objective.chain.chain_of`.
 
     Example:
         >>> activation_of(Elementwise(torch.relu))

@@ -29,7 +29,7 @@ from thalweg.certify.jets import Affine, Interval, push
 from thalweg.certify.rounding import TINY, ULTIMATE, UNIT, gamma
 from thalweg.certify.smooth_activation import Activation, activation_of
 from thalweg.objective.batchnorm import tracked_layers
-from thalweg.objective.chain import Elementwise, Flatten, Linear, chain_steps
+from thalweg.objective.chain import Elementwise, Flatten, Linear, chain_of
 
 _VALUES = 1 << 17
 """Numbers of the widest layer computed together, so that they stay in the cache."""
@@ -236,9 +236,10 @@ def _make(twin: Any) -> SmoothChain | str:
 def _layers(twin: Any) -> list[Linear | Activation] | str:
     if tracked_layers(twin.model):
         return "statistics of BatchNorm are estimated anew for every θ"
-    steps = chain_steps(twin.model)
-    if isinstance(steps, str):
-        return f"the network {steps}"
+    try:
+        steps = chain_of(twin.model)
+    except RuntimeError as error:
+        return f"the network {error}"
     layers: list[Linear | Activation] = []
     for step in steps:
         if isinstance(step, Elementwise):

@@ -39,6 +39,8 @@ def _document(task: Task) -> dict[str, Any]:
 def _row(task: Task) -> tuple[str, str, str, str]:
     training = task.training
     batch = f"batch {training.batch_size}" if training.batch_size else "full batch"
+    if training.sample:
+        batch = f"samples from {training.sample} up to the full batch"
     data = "\ndata: --data-dir" if task.needs_data else ""
     return (
         task.name,

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from thalweg.certify import Certificate, Certifier, Span
+from thalweg.connect.bead import Bead
 from thalweg.connect.connection import Counts, Segment
 from thalweg.connect.outcome import Outcome
-from thalweg.connect.pool import Bead, Pool
+from thalweg.connect.pool import Pool
 from thalweg.connect.store import Store
 from thalweg.errors import InputError
 from thalweg.objective import Objective

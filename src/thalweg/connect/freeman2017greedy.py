@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from thalweg.connect.bead import Bead
 from thalweg.connect.driver import Piece, Search, String
 from thalweg.connect.outcome import Outcome
-from thalweg.connect.pool import Bead
 from thalweg.errors import InputError
 from thalweg.paths import interpolate
 

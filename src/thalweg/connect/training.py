@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from thalweg.connect.bead import Bead
 from thalweg.connect.driver import Budget
-from thalweg.connect.pool import Bead, Pool
+from thalweg.connect.pool import Pool
 from thalweg.errors import InputError, ThalwegError
 from thalweg.objective import Objective
 

@@ -2,7 +2,8 @@
 
 from thalweg.objective.batchnorm import Calibration
 from thalweg.objective.criterion import Criterion
-from thalweg.objective.objective import Evaluation, Gradients, Objective, Training
+from thalweg.objective.objective import Evaluation, Gradients, Objective
+from thalweg.objective.recipe import Training
 from thalweg.objective.splits import Split
 
 __all__ = [

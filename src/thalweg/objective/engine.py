@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from thalweg.errors import InputError
+from thalweg.objective.agreement import gradients_agree, values_agree
 from thalweg.objective.planning import Plan, Planner
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import STRATEGIES, Work, as_tuple
@@ -45,13 +47,13 @@ class Ceiling:
     """A level above which an exact mean is of no interest.
 
     Attributes:
-        level: of the mean of the first value.
+        level: `[k]`, of the mean of the first value of each model.
         proof: no example's value is negative, so that a partial sum proves the mean above.
         guess: leave also when a first part of the examples puts the mean above by more than
             three standard errors.
     """
 
-    level: float
+    level: Tensor
     proof: bool
     guess: bool
 
@@ -71,6 +73,7 @@ class Engine:
         self.planner = planner
         self._buffers_of = buffers_of
         self._whole_batches = whole_batches
+        self._gradient_plans: dict[tuple[int, int], Plan] = {}
 
     def means(
         self, work: Work, stack: Tensor, data: Split, key: str, ceiling: Ceiling | None = None
@@ -91,9 +94,12 @@ class Engine:
             raise InputError("expected at least one model to evaluate, got an empty stack")
         plan = self._evaluation_plan(work, stack, data, key)
         groups = [
-            self._means_of_group(work, stack[i : i + plan.models], data, plan, ceiling)
-            for i in range(0, len(stack), plan.models)
-        ]
+            self._means_of_group(
+                work, stack[rows], data, plan,
+                ceiling and replace(ceiling, level=ceiling.level[rows]),
+            )
+            for rows in _groups(len(stack), plan)
+        ]  # fmt: skip
         return Means(
             values=torch.cat([group.values for group in groups]),
             complete=torch.cat([group.complete for group in groups]),
@@ -110,11 +116,15 @@ class Engine:
             stack: `[k, p]`.
             batch: one minibatch.
         """
-        plan = self._gradient_plan(work, stack, batch)
-        parts = [
-            _gradients_of_group(work, stack[i : i + plan.models], batch, plan)
-            for i in range(0, len(stack), plan.models)
-        ]
+        size, models = len(batch[1]), _bucket(len(stack))
+        plan = self._gradient_plans.get((size, models))
+        if plan is None:
+            plan = self._gradient_plan(work, stack[:models], batch)
+            self._gradient_plans[size, models] = plan
+        groups = _groups(len(stack), plan)
+        if len(groups) == 1:
+            return _gradients_of_group(work, stack, batch, plan)
+        parts = [_gradients_of_group(work, stack[rows], batch, plan) for rows in groups]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
     def _means_of_group(
@@ -147,7 +157,7 @@ class Engine:
             seen[alive] = done
             if ceiling is None or done == n:
                 continue
-            over = _over(ceiling, sums[alive, 0], squares[alive], done, n, chunks)
+            over = _over(ceiling, alive, sums[alive, 0], squares[alive], done, n, chunks)
             if over.any():
                 complete[alive[over]] = False
                 alive = alive[~over]
@@ -174,55 +184,87 @@ class Engine:
             )
             return len(group) * len(part)
 
-        candidates = _candidates(models, len(data), _CHUNKS)
+        def agrees(plan: Plan) -> bool:
+            group = rows[: plan.models]
+            if not buffers:
+                buffers.extend(self._buffers(rows))
+            few = data.take(plan.examples).select(slice(None))
+            return values_agree(plan.strategy, work, group, buffers[: len(group)], *few)
+
+        candidates = _candidates(models, len(data), _CHUNKS, self.planner.fixed)
         return self.planner.choose(
-            f"evaluate {key} of {_power(len(data))} models {models}", candidates, run
+            f"evaluate {key} of {_power(len(data))} models {models}", candidates, run, agrees
         )
 
     def _gradient_plan(self, work: Work, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Plan:
-        models = _bucket(len(stack))
-        rows = stack[:models]
-        size = len(batch[1])
+        models, size = len(stack), len(batch[1])
 
         def run(plan: Plan) -> int:
             devices = [stack.device] if stack.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
-                _gradients_of_group(work, rows[: plan.models], batch, plan)
-            return min(plan.models, len(rows)) * size
+                _gradients_of_group(work, stack[: plan.models], batch, plan)
+            return min(plan.models, models) * size
+
+        def agrees(plan: Plan) -> bool:
+            devices = [stack.device] if stack.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                return gradients_agree(plan.strategy, work, stack[: plan.models], *batch)
 
         chunks = (size,) if self._whole_batches else (size, *_CHUNKS)
-        candidates = _candidates(models, size, chunks)
-        return self.planner.choose(f"gradients batch {size} models {models}", candidates, run)
+        candidates = _candidates(models, size, chunks, self.planner.fixed)
+        return self.planner.choose(
+            f"gradients batch {size} models {models}", candidates, run, agrees
+        )
 
 
 def _gradients_of_group(
     work: Work, stack: Tensor, batch: tuple[Inputs, Tensor], plan: Plan
 ) -> tuple[Tensor, Tensor]:
     strategy = STRATEGIES[plan.strategy]
+    if plan.examples >= len(batch[1]):
+        gradients, values = strategy.gradients(work, stack, *batch)
+        return gradients, values[:, 0].double()
     whole = Split("minibatch", as_tuple(batch[0]), batch[1])
-    gradients: Tensor | None = None
+    total: Tensor | None = None
     losses = torch.zeros(len(stack), device=stack.device, dtype=torch.float64)
     for inputs, target in whole.chunks(plan.examples):
         gradient, value = strategy.gradients(work, stack, inputs, target)
         share = len(target) / len(whole)
-        gradient = gradient if share == 1 else gradient * share
-        gradients = gradient if gradients is None else gradients.add_(gradient)
+        total = gradient.mul_(share) if total is None else total.add_(gradient, alpha=share)
         losses += value[:, 0] * share
-    if gradients is None:
+    if total is None:
         raise InputError("expected a minibatch with at least one example, got none")
-    return gradients, losses
+    return total, losses
 
 
-def _candidates(models: int, examples: int, chunks: tuple[int, ...]) -> Iterator[Plan]:
+def _candidates(
+    models: int, examples: int, chunks: tuple[int, ...], fixed: str | None
+) -> Iterator[Plan]:
     """Plans to try: the plain loop first, which works for every model."""
     sizes = list(dict.fromkeys(min(size, examples) for size in chunks))
     for size in sizes:
         yield Plan("loop", 1, size)
+    # Twice as many models as threads: enough to go round, few enough to be measured.
+    threads = torch.get_num_threads()
+    some = min(models, 2 * threads)
+    if min(threads, models) > 1 or fixed == "threads":
+        for size in sizes:
+            yield Plan("threads", some, size)
     for strategy in ("dense", "vmap"):
         for together in dict.fromkeys((min(models, 16), models, min(models, 4))):
             for size in sizes:
                 if together * size <= _MOST_TOGETHER:
                     yield Plan(strategy, together, size)
+
+
+def _groups(models: int, plan: Plan) -> list[slice]:
+    """Groups of models carried out together, of even size, none below that of the plan.
+
+    A plan is measured for a power of two: one call for a few more models costs less than two.
+    """
+    count = 1 if plan.models > models else models // plan.models
+    ends = [models * i // count for i in range(count + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _bucket(models: int) -> int:
@@ -236,16 +278,17 @@ def _power(number: int) -> int:
 
 
 def _over(
-    ceiling: Ceiling, sums: Tensor, squares: Tensor, done: int, n: int, chunks: int
+    ceiling: Ceiling, alive: Tensor, sums: Tensor, squares: Tensor, done: int, n: int, chunks: int
 ) -> Tensor:
-    """Which models are above the ceiling after `done` of `n` examples, for sure or as guessed."""
+    """Which models alive are above the ceiling after `done` of `n`, for sure or as guessed."""
+    level = ceiling.level[alive]
     over = torch.zeros_like(sums, dtype=torch.bool)
     if ceiling.proof:
-        over |= sums / n > ceiling.level
+        over |= sums / n > level
     if ceiling.guess and done >= min(_LOOK, n) and chunks > 1:
         mean = sums / done
         # Standard error of the mean, from the spread of the means of the chunks; two chunks may
         # agree by chance, hence the share of the mean itself.
         variance = (squares / done - mean**2).clamp_min(0) / (chunks - 1)
-        over |= mean - 3 * variance.sqrt() - mean.abs() / chunks**2 > ceiling.level
+        over |= mean - 3 * variance.sqrt() - mean.abs() / chunks**2 > level
     return over

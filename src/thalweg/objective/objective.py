@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from thalweg.objective.criterion import Criterion, Loss, total
 from thalweg.objective.engine import Ceiling, Engine
 from thalweg.objective.planning import Planner
 from thalweg.objective.pooling import with_fast_pooling
+from thalweg.objective.recipe import Training
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import STRATEGIES, Work
 from thalweg.parameters import Layout, Source, aliases, resolve
@@ -28,36 +29,6 @@ _CACHED = ("_double", "_engine", "_statistics", "_training_work", "_fast_model")
 
 Penalty = Callable[[Mapping[str, Tensor]], Tensor]
 """From named parameters to a scalar that is added to the training loss."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How models of this objective are trained, endpoints and beads alike.
-
-    Attributes:
-        optimizer: name of a class of ``torch.optim``.
-        learning_rate: its ``lr``.
-        options: its other keyword arguments.
-        batch_size: examples a minibatch; None: the whole split at once.
-        max_gradient_norm: gradients longer than this are scaled down to it; None: never.
-        split: the split trained on.
-
-    Raises:
-        InputError: if a number is out of range.
-    """
-
-    optimizer: str = "Adam"
-    learning_rate: float = 1e-3
-    options: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int | None = None
-    max_gradient_norm: float | None = None
-    split: str = "train"
-
-    def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"expected a batch size of at least 1, got {self.batch_size}")
-        if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
-            raise InputError(f"expected a gradient norm > 0, got {self.max_gradient_norm}")
 
 
 @dataclass(frozen=True)
@@ -111,7 +82,8 @@ class Objective:
         calibration: which training data re-estimate BatchNorm statistics.
         device: where to compute; default: where the model is.
         seed: of the order of the data.
-        strategy: ``"loop"``, ``"vmap"`` or ``"dense"``; None: whichever measures fastest.
+        strategy: ``"loop"``, ``"threads"``, ``"vmap"`` or ``"dense"``; None: whichever measures
+            fastest.
         name: how records call this objective; default: the class of the model.
 
     Raises:
@@ -237,14 +209,15 @@ class Objective:
     # -------------------------------------------------------------- evaluation
 
     def criterion_of(
-        self, stack: Tensor, *, ceiling: float | None = None, guess: bool = False
+        self, stack: Tensor, *, ceiling: float | Tensor | None = None, guess: bool = False
     ) -> Evaluation:
         """The criterion of a stack of models on its split.
 
         Args:
             stack: `[k, p]`.
-            ceiling: a level above which the exact value is of no interest: where no example's
-                value can be negative, a model leaves as soon as its partial sum proves it above.
+            ceiling: a level above which the exact value is of no interest, or one for each model,
+                `[k]`: where no example's value can be negative, a model leaves as soon as its
+                partial sum proves it above.
             guess: also let a model leave when a first part of the data puts it above the ceiling
                 by more than three standard errors. Fit for scheduling, not for a certificate.
 
@@ -261,7 +234,7 @@ class Objective:
         split: str,
         measures: tuple[Criterion, ...],
         *,
-        ceiling: float | None = None,
+        ceiling: float | Tensor | None = None,
         guess: bool = False,
     ) -> Evaluation:
         """Several measures of a stack of models on one split, in one pass over the data.
@@ -280,7 +253,12 @@ class Objective:
         limit = None
         if ceiling is not None:
             proof = first.is_nonnegative(self.loss)
-            limit = Ceiling(first.unfinish(ceiling), proof, guess)
+            levels = torch.as_tensor(ceiling, dtype=torch.float64).expand(len(stack)).tolist()
+            limit = Ceiling(
+                torch.tensor([first.unfinish(level) for level in levels], dtype=torch.float64,
+                             device=self.device),
+                proof, guess,
+            )  # fmt: skip
         key = f"{split} {'+'.join(measure.name for measure in measures)}"
         means = self._engine.means(
             self._evaluation(measures), stack.to(self.device), self.splits[split], key, limit
@@ -295,6 +273,11 @@ class Objective:
         )
 
     # ---------------------------------------------------------------- training
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """Examples of one step: of a minibatch; or of samples that grow."""
+        return self.training.samples_of(len(self.splits[self.training.split]))
 
     def minibatches(self, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Endless minibatches of the training split, seeded."""
@@ -340,7 +323,7 @@ class Objective:
             loss = self.loss(output, target)
             return (loss if loss.ndim == 0 else loss.mean()).reshape(1)
 
-        return Work(training_copy(self.model), self.layout, head)
+        return Work(training_copy(self.model), self.layout, head, self.loss)
 
     @cached_property
     def _fast_model(self) -> nn.Module:

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from thalweg.errors import InputError
+from thalweg.objective.strategies import STRATEGIES
 from thalweg.parameters.checkpoint import replacing
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Plan:
     """How a stack is carried out.
 
     Attributes:
-        strategy: ``"loop"`` or ``"vmap"``.
+        strategy: a name in :data:`~thalweg.objective.strategies.STRATEGIES`.
         models: models carried out together.
         examples: examples of one chunk.
     """
@@ -63,34 +64,54 @@ class Planner:
         self._fixed = strategy
         self._chosen: dict[str, Plan] = {}
 
-    def choose(self, key: str, candidates: Iterable[Plan], run: Callable[[Plan], int]) -> Plan:
-        """The fastest plan.
+    def choose(
+        self,
+        key: str,
+        candidates: Iterable[Plan],
+        run: Callable[[Plan], int],
+        agrees: Callable[[Plan], bool],
+    ) -> Plan:
+        """The fastest plan that agrees with the first one, which works for every model.
 
         Args:
             key: what else the choice depends on (kind of work, stack size).
             candidates: plans, the first of which works for every model.
             run: carries a plan out once and returns the model-examples it got through; it may
                 raise RuntimeError where the plan does not apply.
+            agrees: whether a plan's strategy gives the results of the loop, on a few points; it
+                may raise likewise.
         """
         if key in self._chosen:
             return self._chosen[key]
-        full_key = f"{self._identity} {key} {self._fixed or 'measured'}"
+        strategies = "+".join(sorted(STRATEGIES))
+        full_key = f"{self._identity} {strategies} {key} {self._fixed or 'measured'}"
         plan = _read().get(full_key)
-        if plan is None or not _applies(plan, run):
-            plan = self._measure(candidates, run)
+        if plan is None or not _holds(plan, agrees):
+            plan = self._measure(candidates, run, agrees)
             _write(full_key, plan)
             log.info("%s: %s", full_key, plan)
         self._chosen[key] = plan
         return plan
 
     @property
+    def fixed(self) -> str | None:
+        """The strategy that the user asked for."""
+        return self._fixed
+
+    @property
     def chosen(self) -> dict[str, dict[str, str | int]]:
         """The plans in use, by key."""
         return {key: asdict(plan) for key, plan in self._chosen.items()}
 
-    def _measure(self, candidates: Iterable[Plan], run: Callable[[Plan], int]) -> Plan:
+    def _measure(
+        self,
+        candidates: Iterable[Plan],
+        run: Callable[[Plan], int],
+        agrees: Callable[[Plan], bool],
+    ) -> Plan:
         best: tuple[float, Plan] | None = None
         failure: RuntimeError | None = None
+        trusted: dict[str, bool] = {}
         end = time.monotonic() + _PATIENCE
         for plan in candidates:
             if best is not None:
@@ -101,6 +122,12 @@ class Planner:
             if self._fixed and plan.strategy != self._fixed:
                 continue
             try:
+                if plan.strategy not in trusted:
+                    trusted[plan.strategy] = agrees(plan)
+                    if not trusted[plan.strategy]:
+                        log.warning("%s differs from the loop beyond rounding: dropped", plan)
+                if not trusted[plan.strategy]:
+                    continue
                 seconds = _time(plan, run, enough=math.inf if best is None else 3 * best[0])
             except RuntimeError as error:
                 failure = failure or error
@@ -119,14 +146,13 @@ class Planner:
         return best[1]
 
 
-def _applies(plan: Plan, run: Callable[[Plan], int]) -> bool:
+def _holds(plan: Plan, agrees: Callable[[Plan], bool]) -> bool:
     """Whether a remembered plan works: code may have changed since under the same name."""
     try:
-        run(plan)
+        return agrees(plan)
     except RuntimeError as error:
         log.info("%s does not apply any more: %s", plan, error)
         return False
-    return True
 
 
 def _time(plan: Plan, run: Callable[[Plan], int], enough: float) -> float:

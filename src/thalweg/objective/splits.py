@@ -104,6 +104,17 @@ class Split:
             yield self.select(slice(start, end))
             start = end
 
+    def blocks(self, size: int) -> list[tuple[Inputs, Tensor]]:
+        """The split in its order, cut into blocks of one size; a smaller rest is left out.
+
+        Args:
+            size: examples of a block, at most those of the split.
+        """
+        return [
+            self.select(slice(start, start + size))
+            for start in range(0, len(self) - size + 1, size)
+        ]
+
     def minibatches(self, size: int | None, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Endless minibatches, drawn without replacement epoch by epoch, seeded.
 

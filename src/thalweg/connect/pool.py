@@ -20,9 +20,8 @@ Ending = Literal["trained", "stalled", "diverged", "out of steps"]
 _NEWEST = 0.1
 # A bead that has improved by less than this over `patience` steps has stalled.
 _IMPROVEMENT = 0.01
-# At most so many models in flight, and so many bytes of parameters: the rest waits its turn.
+# At most so many models in flight: the rest waits its turn.
 _MODELS = 256
-_BYTES = 1 << 29
 
 
 @dataclass(eq=False)
@@ -79,9 +78,12 @@ class Pool:
         seed: of minibatches and dropout.
         max_steps: optimizer steps after which a bead is given up.
         patience: steps without improvement by one percent after which a bead has stalled.
+        capacity: models in flight at a time, at most, as memory allows.
     """
 
-    def __init__(self, objective: Objective, *, seed: int, max_steps: int, patience: int) -> None:
+    def __init__(
+        self, objective: Objective, *, seed: int, max_steps: int, patience: int, capacity: int
+    ) -> None:
         self._objective = objective
         self._batches = objective.minibatches(seed)
         self._random = torch.Generator().manual_seed(seed).get_state()
@@ -93,7 +95,7 @@ class Pool:
         self._optimizer = stack_optimizer(objective.training, self._stack)
         self._flying: list[Bead] = []
         self._waiting: deque[Bead] = deque()
-        self._capacity = max(1, min(_MODELS, _BYTES // (size * dtype.itemsize)))
+        self._capacity = min(_MODELS, capacity)
         # Steps that cost as much as one look at the whole split of the criterion: a gradient
         # costs about three evaluations.
         split = objective.splits[objective.criterion.split]

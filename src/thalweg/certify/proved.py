@@ -26,8 +26,6 @@ from thalweg.paths import interpolate
 _CLEARLY = 1e-3
 # Parameters × examples up to which an evaluation is cheap.
 _CHEAP = 1e8
-# Bytes of models evaluated together.
-_STACK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,12 @@ class Proved:
             400, or 32 where they are costly: there one more bead is cheaper than a proof of a
             segment that comes close to the threshold.
         tolerance: relative gap between bound and value that is not pursued further.
+        stack_bytes: bytes of models evaluated together.
     """
 
     most_evaluations: int | None = None
     tolerance: float = 1e-4
+    stack_bytes: int = 1 << 28
     kind: str = "proved"
 
     def certify(self, objective: Objective, spans: Sequence[Span]) -> list[Certificate]:
@@ -58,7 +58,7 @@ class Proved:
         Raises:
             UnsupportedOperation: if the network or its loss uses an operation without a rule.
         """
-        halves = _halves(objective, spans)
+        halves = _halves(objective, spans, self.stack_bytes)
         return [
             _refused(half, samples) if half is not None else self._prove(objective, span, samples)
             for span, (half, samples) in zip(spans, halves, strict=True)
@@ -109,10 +109,12 @@ def unsupported(objective: Objective, theta: Tensor) -> UnsupportedOperation | N
     return None
 
 
-def _halves(objective: Objective, spans: Sequence[Span]) -> list[tuple[float | None, int]]:
+def _halves(
+    objective: Objective, spans: Sequence[Span], stack_bytes: int
+) -> list[tuple[float | None, int]]:
     """The middle of every span in the precision of the model: its value if clearly too high."""
     found: list[tuple[float | None, int]] = [(None, 0)] * len(spans)
-    rows = max(1, _STACK_BYTES // (objective.layout.size * objective.layout.dtype.itemsize))
+    rows = max(1, stack_bytes // (objective.layout.size * objective.layout.dtype.itemsize))
     by_level: dict[float, list[int]] = {}
     for i, span in enumerate(spans):
         if span.threshold is not None:

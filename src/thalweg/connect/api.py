@@ -15,6 +15,7 @@ from thalweg.certify import certifier, unsupported
 from thalweg.connect.connection import Connection, Counts, endpoint
 from thalweg.connect.driver import Budget, Callback, Method, Search, run
 from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.memory import allot
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
 from thalweg.connect.string import String
@@ -120,7 +121,8 @@ def connect_pairs(
     """
     budget = budget or Budget()
     chosen = _method(method)
-    checker = certifier(certificate)
+    stack_bytes = allot(budget.memory_limit, objective.layout).stack
+    checker = certifier(certificate, stack_bytes=stack_bytes)
     thresholds = _thresholds(threshold, len(pairs))
     ends = [
         (objective.theta(a, _label("A", i, pairs)), objective.theta(b, _label("B", i, pairs)))
@@ -133,7 +135,7 @@ def connect_pairs(
     if why_not is not None:
         if not fallback:
             raise why_not
-        certificate, checker = "sampled", certifier("sampled")
+        certificate, checker = "sampled", certifier("sampled", stack_bytes=stack_bytes)
     search = Search(
         objective,
         [(a, b, va, vb) for (a, b), (va, vb) in zip(ends, values, strict=True)],

@@ -14,7 +14,7 @@ import thalweg
 SOURCE = Path(thalweg.__file__).parent
 
 LAYERS = [
-    "errors", "parameters", "objective", "paths", "certify", "connect", "symmetry", "geometry",
+    "errors", "threads", "parameters", "objective", "paths", "certify", "connect", "symmetry", "geometry",
     "topology", "theory", "tasks", "study", "plots", "report", "cli",
 ]  # fmt: skip
 

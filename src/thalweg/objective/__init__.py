@@ -2,6 +2,7 @@
 
 from thalweg.objective.batchnorm import Calibration
 from thalweg.objective.criterion import Criterion
+from thalweg.objective.explain import Explanation, explain
 from thalweg.objective.objective import Evaluation, Gradients, Objective, Training
 from thalweg.objective.splits import Split
 
@@ -9,8 +10,10 @@ __all__ = [
     "Calibration",
     "Criterion",
     "Evaluation",
+    "Explanation",
     "Gradients",
     "Objective",
     "Split",
     "Training",
+    "explain",
 ]

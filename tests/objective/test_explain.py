@@ -34,5 +34,5 @@ def test_choices_made_before_stay_as_they_are(tmp_path, monkeypatch):
 
 def test_a_stack_too_large_to_try_is_left_out(monkeypatch):
     objective = PROBLEMS["mlp"].build()
-    monkeypatch.setattr("thalweg.objective.explain._STACK_BYTES", 8 * objective.layout.size * 2)
+    monkeypatch.setattr("thalweg.objective.explanation._STACK_BYTES", 8 * objective.layout.size * 2)
     assert {e.models for e in explain(objective, models=(1, 2, 4))} == {1, 2}

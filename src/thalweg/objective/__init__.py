@@ -2,7 +2,7 @@
 
 from thalweg.objective.batchnorm import Calibration
 from thalweg.objective.criterion import Criterion
-from thalweg.objective.explain import Explanation, explain
+from thalweg.objective.explanation import Explanation, explain
 from thalweg.objective.objective import Evaluation, Gradients, Objective, Training
 from thalweg.objective.splits import Split
 

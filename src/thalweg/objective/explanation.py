@@ -71,8 +71,11 @@ def explain(objective: Objective, models: Sequence[int] = (1, 8, 64)) -> list[Ex
         for size in sizes:
             before = set(planner.measured)
             carry_out(_stack(twin, size))
-            for key in planner.measured.keys() - before:
-                found.append(Explanation(work, size, planner.plans[key], planner.measured[key]))
+            found += [
+                Explanation(work, size, planner.plans[key], measured)
+                for key, measured in planner.measured.items()
+                if key not in before
+            ]
     return found
 
 

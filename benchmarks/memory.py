@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import machine
-from benchmarks.turning import threshold, turning
+from benchmarks.turning import turning
 from thalweg import Budget, InputError, Progress, connect, load_connection, verify
 
 
@@ -32,8 +32,9 @@ def run(
         InputError: if the disk has no room for the path and its copies.
     """
     side = 2 * round((parameters / 2) ** 0.5 / 2)
-    objective, a, b = turning(side, side, side, examples=4, seed=seed)
-    level = threshold(objective, beads + beads // 20)
+    problem = turning(side, side, side, examples=4, seed=seed)
+    objective, (a, b) = problem.objective, problem.pair()
+    level = problem.threshold(beads + beads // 20)
     path_bytes = beads * 4 * objective.layout.size
     with tempfile.TemporaryDirectory(prefix="thalweg-benchmark-") as name:
         folder = Path(name) / "connection"

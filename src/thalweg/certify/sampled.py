@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -222,8 +223,10 @@ def _evaluate_points(
 
 def _stack(objective: Objective, points: Sequence[tuple[_Sampling, float]]) -> torch.Tensor:
     dtype = objective.layout.dtype
-    return torch.cat([
-        interpolate(s.span.start.to(dtype), s.span.end.to(dtype),
-                    torch.tensor([t], dtype=torch.float64))
-        for s, t in points
-    ])  # fmt: skip
+    parts = []
+    for _, same in groupby(points, key=lambda point: id(point[0])):
+        of_one = list(same)
+        span = of_one[0][0].span
+        times = torch.tensor([t for _, t in of_one], dtype=torch.float64)
+        parts.append(interpolate(span.start.to(dtype), span.end.to(dtype), times))
+    return torch.cat(parts)

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
@@ -275,16 +275,21 @@ class Search:
         at = string.pieces.index(piece)
         around = string.pieces[max(0, at - 1) : at + 2]
         numbers = [around[0].left, *(neighbour.right for neighbour in around)]
-        points = [self.store[number].to(torch.float64) for number in numbers]
-        steps = [distance(a, b) for a, b in pairwise(points)]
-        knots = torch.tensor([0.0, *steps], dtype=torch.float64).cumsum(0)
+        knots = [0.0, *accumulate(self.length(neighbour) for neighbour in around)]
         left = numbers.index(piece.left)
         x = knots[left] + t * (knots[left + 1] - knots[left])
-        curve = torch.zeros_like(points[0])
-        for i, point in enumerate(points):
-            others = torch.cat([knots[:i], knots[i + 1 :]])
-            curve += ((x - others) / (knots[i] - others)).prod() * point
+        curve = torch.zeros(self.objective.layout.size, dtype=torch.float64)
+        for knot, number in zip(knots, numbers, strict=True):
+            others = [other for other in knots if other != knot]
+            weight = math.prod((x - other) / (knot - other) for other in others)
+            curve.add_(self.store[number], alpha=weight)
         return curve.to(self.objective.layout.dtype)
+
+    def length(self, piece: Piece) -> float:
+        """Euclidean length of a segment, computed once."""
+        if piece.length is None:
+            piece.length = distance(self.store[piece.left], self.store[piece.right])
+        return piece.length
 
     def train(self) -> list[Bead]:
         """Train until some beads have ended; none if the time is up."""
@@ -334,7 +339,7 @@ class Search:
         return tuple(self._segment(piece) for piece in string.pieces)
 
     def _segment(self, piece: Piece) -> Segment:
-        length = distance(self.store[piece.left], self.store[piece.right])
+        length = self.length(piece)
         certificate = piece.certificate
         if certificate is None:
             return Segment(length, None, None, self.certifier.kind, 0)

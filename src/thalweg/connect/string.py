@@ -18,12 +18,14 @@ class Piece:
         right: number of the model at its end.
         depth: how often the direct segment was split to get here.
         certificate: once it has one.
+        length: once it was asked for.
     """
 
     left: int
     right: int
     depth: int
     certificate: Certificate | None = None
+    length: float | None = None
 
 
 @dataclass(eq=False)

@@ -203,7 +203,9 @@ def interpolate(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 def distance(a: Tensor, b: Tensor) -> float:
     """Euclidean distance of two vectors, in float64."""
-    return float(torch.linalg.vector_norm(b.to(torch.float64) - a.to(torch.float64)))
+    difference = b.to(torch.float64, copy=True)
+    difference -= a
+    return float(torch.linalg.vector_norm(difference))
 
 
 def _bernstein(t: Tensor, degree: int) -> Tensor:

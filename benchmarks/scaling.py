@@ -50,9 +50,9 @@ def run(*, certificate: str = "sampled", seed: int = 0, rounds: int = 2) -> dict
     axes = {
         "examples": Axis((2_000, 8_000, 32_000, 64_000, 128_000),
                          lambda n: _search(16, n, 7, 1, certificate, seed)),
-        "parameters": Axis((2 * 64**2, 2 * 128**2, 2 * 256**2, 2 * 384**2, 2 * 512**2),
-                           lambda p: _search(round((p / 2) ** 0.5), 256, 7, 1, certificate, seed)),
-        "beads": Axis((30, 60, 120, 240, 480),
+        "parameters": Axis((2 * 128**2, 2 * 256**2, 2 * 512**2, 2 * 768**2, 2 * 1024**2),
+                           lambda p: _search(round((p / 2) ** 0.5), 64, 7, 1, certificate, seed)),
+        "beads": Axis((60, 120, 240, 480, 1_000),
                       lambda n: _search(16, 1_000, n, 1, certificate, seed), per_bead=False),
         "pairs": Axis((4, 16, 64, 128, 256),
                       lambda n: _search(16, 1_000, 7, n, certificate, seed), per_bead=False),
@@ -97,7 +97,7 @@ def fit(work: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
         return float(residual), float(fixed)
 
     exponent = min(np.arange(0.2, 2.5, 0.01).tolist(), key=lambda e: at(e)[0])
-    return exponent, at(exponent)[1]
+    return round(exponent, 2), at(exponent)[1]
 
 
 def _measure(name: str, axis: Axis, rounds: int) -> tuple[list[float], list[float]]:

@@ -19,7 +19,7 @@ def layout(size: int) -> Layout:
 @pytest.mark.parametrize("size", [1, 1000, 3_000_000])
 @pytest.mark.parametrize("models", [1, 7])
 def test_the_shares_together_stay_within_the_limit(size, models):
-    limit = 2 * models * 10 * 4 * size  # ten tensors of four bytes a model, in half of it
+    limit = 3 * models * 10 * 4 * size  # ten tensors of four bytes a model, in a third of it
     shares = allot(limit, layout(size))
     assert shares.models == models
     # Stacks exist a few times over while they are made and evaluated.
@@ -27,9 +27,9 @@ def test_the_shares_together_stay_within_the_limit(size, models):
 
 
 def test_a_limit_too_small_for_one_model_is_a_sentence():
-    least = 2 * 10 * 4 * 1000
+    least = 3 * 10 * 4 * 1000
     assert allot(least, layout(1000)).models == 1
-    with pytest.raises(InputError, match=r"at least 80,000 bytes to train one .* got 79,999"):
+    with pytest.raises(InputError, match=r"at least 120,000 bytes to train one .* got 119,999"):
         allot(least - 1, layout(1000))
     problem = turning(4, 4, 4, examples=4, seed=0)
     for call in (
@@ -41,16 +41,16 @@ def test_a_limit_too_small_for_one_model_is_a_sentence():
 
 
 def test_without_a_limit_one_model_may_take_what_it_needs():
-    assert allot(None, layout(3_000_000)).models == 8
+    assert allot(None, layout(3_000_000)).models == 5
     assert allot(None, layout(3_000_000_000)).models == 1
 
 
 def test_a_search_holds_no_more_than_its_shares():
-    """100 beads of 8,192 parameters, 3.3 MB, found within 0.7 MB, the least for one model."""
+    """100 beads of 8,192 parameters, 3.3 MB, found within 1 MB, the least for one model."""
     problem = turning(64, 64, 64, examples=4, seed=0)
     objective, (a, b) = problem.objective, problem.pair()
     size = 4 * objective.layout.size
-    limit = 20 * size
+    limit = 30 * size
     search = Search(
         objective, [(a, b, 0.0, 0.0)], [problem.threshold(100)], certifier=certifier("sampled"),
         budget=Budget(memory_limit=limit), seed=0,

@@ -13,11 +13,12 @@ DEFAULT_LIMIT = 2_000_000_000
 # A model in training is its parameters, their gradient (in parts and joined), the state of its
 # optimizer (two of Adam's) and temporaries of the update: tensors of the size of the model.
 _COPIES = 10
-# A step needs temporaries of other kinds, too: half of the limit is for models in training.
-_TRAINING = 2
+# A third of the limit is for models in training, an eighth for trained ones in memory. The rest
+# is for what comes and goes, and for the gaps that it leaves in the memory of the process.
+_TRAINING = 3
 _PARKED = 8
 # Points of a segment are made, joined and converted: each stack exists a few times over.
-_STACK = 32
+_STACK = 64
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def allot(limit: int | None, layout: Layout) -> Allotment:
         >>> import torch
         >>> layout = Layout(("w",), ((3_000_000,),), torch.float32)
         >>> allot(2_000_000_000, layout)
-        Allotment(models=8, parked=250000000, stack=62500000)
+        Allotment(models=5, parked=250000000, stack=31250000)
     """
     model = layout.size * layout.dtype.itemsize
     least = _TRAINING * _COPIES * model

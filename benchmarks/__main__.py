@@ -7,10 +7,15 @@ import inspect
 import json
 import sys
 
-from benchmarks import mnist_mlp, quadratic_sweep
+from benchmarks import memory, mnist_mlp, quadratic_sweep, scaling
 from thalweg.errors import ThalwegError
 
-BENCHMARKS = {"quadratic-sweep": quadratic_sweep.run, "mnist-mlp": mnist_mlp.run}
+BENCHMARKS = {
+    "quadratic-sweep": quadratic_sweep.run,
+    "mnist-mlp": mnist_mlp.run,
+    "scaling": scaling.run,
+    "memory": memory.run,
+}
 
 
 def main() -> int:
@@ -20,7 +25,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="names and what each measures")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     for option, kind in (("pairs", int), ("threshold", float), ("rounds", int), ("seed", int),
-                         ("check-every", int), ("certificate", str)):  # fmt: skip
+                         ("check-every", int), ("certificate", str), ("beads", int),
+                         ("parameters", int), ("memory-limit", int)):  # fmt: skip
         parser.add_argument(f"--{option}", type=kind)
     given = parser.parse_args()
     if given.list or given.name is None:
@@ -35,7 +41,7 @@ def main() -> int:
     except ThalwegError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    if given.json:
+    if given.json or "pairs" not in document:  # no reference to set it beside
         print(json.dumps(document))
         return 0
     print(f"{document['name']}: {document['pairs']} pairs at L0 = {document['threshold']:g}")

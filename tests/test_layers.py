@@ -14,8 +14,8 @@ import thalweg
 SOURCE = Path(thalweg.__file__).parent
 
 LAYERS = [
-    "errors", "parameters", "objective", "paths", "certify", "connect", "symmetry", "geometry",
-    "topology", "theory", "tasks", "study", "plots", "report", "cli",
+    "errors", "threads", "parameters", "objective", "paths", "certify", "connect", "symmetry",
+    "geometry", "topology", "theory", "tasks", "study", "plots", "report", "cli",
 ]  # fmt: skip
 
 ABOVE = {layer: set(LAYERS[: i + 1]) for i, layer in enumerate(LAYERS)}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.helpers import double_well, landscape, point, ring
-from thalweg import Budget, Outcome, Progress, Training, connect, train
-from thalweg.connect import TrainingError
+from thalweg import Budget, Outcome, Progress, Training, connect, connect_pairs, train
+from thalweg.connect import Search, TrainingError, driver
 
 A, B = point(-1.0), point(1.0)
 
@@ -104,6 +104,30 @@ def test_progress_reports_beads_and_ends_with_none_open():
     assert seen[-1].pairs_open == 0
     assert seen[-1].beads_open == 0
     assert [p.seconds for p in seen] == sorted(p.seconds for p in seen)
+
+
+def flat(w):
+    return 0 * w.sum() + 0.1
+
+
+def test_progress_moves_while_segments_are_certified(monkeypatch):
+    monkeypatch.setattr(driver, "_SEGMENTS", 1)
+    monkeypatch.setattr(driver, "_QUIET", 0.0)
+    seen: list[Progress] = []
+    connect_pairs(landscape(flat), [(A, B)] * 4, threshold=0.5, progress=seen.append)
+    assert [p.segments_open for p in seen if p.pairs_open == 4] == [3, 2, 1, 0]
+
+
+def test_time_that_is_up_while_segments_are_certified_ends_the_search(monkeypatch):
+    """The first of three segments has its certificate, then the time is up."""
+    monkeypatch.setattr(driver, "_SEGMENTS", 1)
+    answers = iter([False])
+    monkeypatch.setattr(Search, "out_of_time", property(lambda self: next(answers, True)))
+    budget = Budget(seconds=60)
+    found = connect_pairs(landscape(flat), [(A, B)] * 3, threshold=0.5, budget=budget)
+    assert [str(c.outcome) for c in found] == ["connected"] + 2 * ["budget exhausted"]
+    assert [c.segments[0].bound is None for c in found] == [False, True, True]
+    assert "60 seconds" in found[1].message
 
 
 # ------------------------------------------------------------------- training of endpoints

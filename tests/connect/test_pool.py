@@ -19,7 +19,7 @@ from thalweg.connect.schedule import Schedule
 
 
 def trained(objective, starts, targets, *, patience=5000, max_steps=20_000, seed=0):
-    pool = Pool(objective, seed=seed, max_steps=max_steps, patience=patience)
+    pool = Pool(objective, seed=seed, max_steps=max_steps, patience=patience, capacity=64)
     beads = [
         Bead(start=lambda start=start: start, target=target, owner=i)
         for i, (start, target) in enumerate(zip(starts, targets, strict=True))

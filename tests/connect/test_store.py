@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import tempfile
 import warnings
 
 import pytest
 import torch
 
-from thalweg.connect import store as module
+from thalweg import InputError
 from thalweg.connect.store import Store
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("block", [1, 100, 1 << 20])
-def test_models_read_the_same_in_memory_and_on_disk(dtype, block, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", block)
+def test_models_read_the_same_in_memory_and_on_disk(dtype):
     store = Store(5, dtype, memory=3 * 5 * dtype.itemsize)
     models = torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=dtype)
     assert [store.add(theta) for theta in models] == list(range(20))
-    assert (len(store), store.parked) == (20, 17)
+    assert (len(store), store.parked, store.held) == (20, 17, 3 * 5 * dtype.itemsize)
     assert all(torch.equal(store[i], theta) for i, theta in enumerate(models))
-    for numbers in ([2, 0], [19, 3, 0, 7], list(range(20))):
-        assert torch.equal(store.stack(numbers), models[numbers])
+    for strings in ([[2, 0]], [[19, 3, 0, 7]], [[0, 1], [2, 5, 9], list(range(20))]):
+        stacks = store.stacks(strings)
+        assert len(stacks) == len(strings)
+        for stack, numbers in zip(stacks, strings, strict=True):
+            assert torch.equal(stack, models[numbers])
 
 
 def test_the_store_keeps_copies():
@@ -42,10 +45,23 @@ def test_nothing_is_left_on_disk_and_nobody_is_warned(tmp_path, monkeypatch):
         store = Store(4, torch.float32, memory=16)
         for i in range(9):
             store.add(torch.full((4,), float(i)))
-        string = store.stack(list(range(9)))
+        assert not list(tmp_path.iterdir()), "a name would outlive a process that is killed"
+        (string,) = store.stacks([list(range(9))])
         del store
         gc.collect()
     assert not [str(w.message) for w in caught]
-    assert not [f for f in tmp_path.rglob("*") if f.is_file()]
     assert not list(tmp_path.iterdir())
     assert string[:, 0].tolist() == list(range(9))
+
+
+def test_a_full_disk_is_a_sentence(monkeypatch):
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = Store(4, torch.float32, memory=16)
+    store.add(torch.zeros(4))
+    store.add(torch.ones(4))
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(InputError, match=r"No space left.*TMPDIR"):
+        store.add(torch.zeros(4))
+    assert store[1].tolist() == [1, 1, 1, 1]

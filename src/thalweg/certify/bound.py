@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -13,14 +14,15 @@ from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
 
-_CERTIFIERS: dict[str, Callable[[], Certifier]] = {"proved": Proved, "sampled": Sampled}
+_CERTIFIERS: dict[str, Callable[..., Certifier]] = {"proved": Proved, "sampled": Sampled}
 
 
-def certifier(kind: str) -> Certifier:
-    """The certifier of that kind, at its default settings.
+def certifier(kind: str, **settings: Any) -> Certifier:
+    """The certifier of that kind.
 
     Args:
         kind: ``"proved"`` or ``"sampled"``.
+        settings: other than its defaults.
 
     Raises:
         InputError: if there is none.
@@ -29,7 +31,7 @@ def certifier(kind: str) -> Certifier:
         raise InputError(
             f"expected a kind of certificate among {', '.join(_CERTIFIERS)}, got '{kind}'"
         )
-    return _CERTIFIERS[kind]()
+    return _CERTIFIERS[kind](**settings)
 
 
 def bound_segment(

@@ -27,8 +27,6 @@ from thalweg.paths import interpolate
 _CLEARLY = 1e-3
 # Parameters × examples up to which an evaluation is cheap.
 _CHEAP = 1e8
-# Bytes of models evaluated together.
-_STACK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,12 @@ class Proved:
             400, or 32 where they are costly: there one more bead is cheaper than a proof of a
             segment that comes close to the threshold.
         tolerance: relative gap between bound and value that is not pursued further.
+        stack_bytes: bytes of models evaluated together.
     """
 
     most_evaluations: int | None = None
     tolerance: float = 1e-4
+    stack_bytes: int = 1 << 28
     kind: str = "proved"
 
     def certify(self, objective: Objective, spans: Sequence[Span]) -> list[Certificate]:
@@ -61,7 +61,7 @@ class Proved:
         """
         if applies(objective) is None:
             return self._by_chords(objective, spans)
-        halves = _halves(objective, spans)
+        halves = _halves(objective, spans, self.stack_bytes)
         rest = [i for i, half in enumerate(halves) if not half.refused]
         found = prove_segments(
             objective,
@@ -126,10 +126,10 @@ class _Half:
     samples: int = 0
 
 
-def _halves(objective: Objective, spans: Sequence[Span]) -> list[_Half]:
+def _halves(objective: Objective, spans: Sequence[Span], stack_bytes: int) -> list[_Half]:
     """Look at the middle of every span that has a threshold."""
     found = [_Half()] * len(spans)
-    rows = max(1, _STACK_BYTES // (objective.layout.size * objective.layout.dtype.itemsize))
+    rows = max(1, stack_bytes // (objective.layout.size * objective.layout.dtype.itemsize))
     by_level: dict[float, list[int]] = {}
     for i, span in enumerate(spans):
         if span.threshold is not None:
@@ -171,7 +171,9 @@ def _certificate(span: Span, half: _Half, found: ProvedSegment) -> Certificate:
     bound = found.bound if math.isfinite(found.bound) else None
     return Certificate(
         bound=bound,
-        seen=max(span.start_value, span.end_value, found.seen),
+        seen=max(
+            v for v in (span.start_value, span.end_value, half.value, found.seen) if v is not None
+        ),
         kind="proved",
         evaluations=2 + (half.samples > 0),
         samples=half.samples,

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -29,8 +30,6 @@ from thalweg.paths import interpolate
 
 # A value this close to the threshold, relatively, is taken again in float64.
 _NEAR = 0.02
-# Bytes of models evaluated together.
-_STACK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Sampled:
         dense_points: see `cheap_work`.
         most_points: a segment undecided after so many points is refused.
         finest: an interval is not halved below this width.
+        stack_bytes: bytes of models evaluated together.
     """
 
     least_points: int = 9
@@ -52,6 +52,7 @@ class Sampled:
     dense_points: int = 4097
     most_points: int = 1025
     finest: float = 2.0**-14
+    stack_bytes: int = 1 << 28
     kind: str = "sampled"
 
     def certify(self, objective: Objective, spans: Sequence[Span]) -> list[Certificate]:
@@ -67,7 +68,7 @@ class Sampled:
         base = self._base_points(objective)
         sampling = [_Sampling(span, self, base) for span in spans]
         while active := [s for s in sampling if s.wanted]:
-            _evaluate(objective, active)
+            _evaluate(objective, active, self.stack_bytes)
             for s in active:
                 s.decide()
         return [s.certificate() for s in sampling]
@@ -186,9 +187,9 @@ def potentials(t: np.ndarray, f: np.ndarray) -> np.ndarray:
     return np.maximum(inside, np.maximum(f[:-1], f[1:]))
 
 
-def _evaluate(objective: Objective, sampling: Sequence[_Sampling]) -> None:
+def _evaluate(objective: Objective, sampling: Sequence[_Sampling], stack_bytes: int) -> None:
     """Evaluate all wanted points of all segments, in stacks that fit in memory."""
-    rows = max(1, _STACK_BYTES // (objective.layout.size * objective.layout.dtype.itemsize))
+    rows = max(1, stack_bytes // (objective.layout.size * objective.layout.dtype.itemsize))
     wanted = [(s, t) for s in sampling for t in s.wanted]
     for start in range(0, len(wanted), rows):
         part = wanted[start : start + rows]
@@ -222,8 +223,10 @@ def _evaluate_points(
 
 def _stack(objective: Objective, points: Sequence[tuple[_Sampling, float]]) -> torch.Tensor:
     dtype = objective.layout.dtype
-    return torch.cat([
-        interpolate(s.span.start.to(dtype), s.span.end.to(dtype),
-                    torch.tensor([t], dtype=torch.float64))
-        for s, t in points
-    ])  # fmt: skip
+    parts = []
+    for _, same in groupby(points, key=lambda point: id(point[0])):
+        of_one = list(same)
+        span = of_one[0][0].span
+        times = torch.tensor([t for _, t in of_one], dtype=torch.float64)
+        parts.append(interpolate(span.start.to(dtype), span.end.to(dtype), times))
+    return torch.cat(parts)

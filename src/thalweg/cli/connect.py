@@ -19,10 +19,13 @@ from thalweg.cli.options import (
     Json,
     MaxSeconds,
     MaxSteps,
+    MemoryLimit,
     ProblemName,
     Seed,
     TaskName,
+    Threads,
     Threshold,
+    set_threads,
 )
 from thalweg.cli.output import check_folder, save_connection
 from thalweg.cli.problem import Problem, load_problem
@@ -80,11 +83,13 @@ def connect(
     ] = thalweg.Budget.depth,
     max_steps: MaxSteps = thalweg.Budget.steps,
     max_seconds: MaxSeconds = None,
+    memory_limit: MemoryLimit = None,
     profile_points: Annotated[
         int, typer.Option(min=0, metavar="N", help="Points of the picture; 0: no picture.")
     ] = DEFAULT_PROFILE_POINTS,
     data_dir: DataDir = None,
     device: Device = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Join two trained networks by a path on which the criterion stays at or below a threshold.
@@ -94,9 +99,13 @@ def connect(
     """
     level = check_threshold(threshold)
     check_folder(out)
+    set_threads(threads)
     loaded = load_problem(task, problem, data_dir, device)
     chosen = loaded.method(method, alpha=alpha, t_star=t_star)
-    budget = thalweg.Budget(beads=max_beads, depth=max_depth, steps=max_steps, seconds=max_seconds)
+    budget = thalweg.Budget(
+        beads=max_beads, depth=max_depth, steps=max_steps, seconds=max_seconds,
+        memory_limit=memory_limit,
+    )  # fmt: skip
     with Display("connecting") as display:
         connection = thalweg.connect(
             loaded.objective, a, b, threshold=level, method=chosen,

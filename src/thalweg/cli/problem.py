@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -88,7 +88,7 @@ def load_problem(
         made = load_factory(cast(str, problem))
     if device is None or device == "cpu":
         return made
-    return Problem(made.objective.to(device), made.origin, made.options)
+    return replace(made, objective=made.objective.to(device))
 
 
 def check_device(device: str | None) -> None:

@@ -62,6 +62,7 @@ class Display:
             f"beads {done} done, {waiting} open",
             f"depth {progress.depth}",
             f"steps {progress.steps:,}",
+            f"segments {progress.segments_open} open",
         ]
         if progress.pairs > 1:
             parts.append(f"pairs {progress.pairs - progress.pairs_open} of {progress.pairs} done")

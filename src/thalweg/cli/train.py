@@ -12,7 +12,17 @@ import typer
 
 import thalweg
 from thalweg.cli.console import print_facts, print_json, print_sentence
-from thalweg.cli.options import DataDir, Device, Json, MaxSeconds, MaxSteps, Seed, Threshold
+from thalweg.cli.options import (
+    DataDir,
+    Device,
+    Json,
+    MaxSeconds,
+    MaxSteps,
+    Seed,
+    Threads,
+    Threshold,
+    set_threads,
+)
 from thalweg.cli.output import check_file
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
@@ -30,6 +40,7 @@ def train(
     max_seconds: MaxSeconds = None,
     data_dir: DataDir = None,
     device: Device = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Train a network of a task until its criterion is below a threshold.
@@ -39,6 +50,7 @@ def train(
     """
     level = check_threshold(threshold)
     check_file(out, ".safetensors")
+    set_threads(threads)
     problem = load_problem(task, None, data_dir, device)
     known = get_task(task)
     budget = thalweg.Budget(steps=max_steps, seconds=max_seconds)
@@ -50,6 +62,8 @@ def train(
         **describe(known, trained, level, seed),
         "seconds": time.monotonic() - begin,
         "file": str(out),
+        "device": str(problem.objective.device),
+        "threads": torch.get_num_threads(),
         "versions": versions(),
     }
     if json:

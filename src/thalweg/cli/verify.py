@@ -9,7 +9,15 @@ import typer
 
 import thalweg
 from thalweg.cli.console import finish, finite, print_facts, print_json, print_sentence, say
-from thalweg.cli.options import DataDir, Device, Json, ProblemName, TaskName
+from thalweg.cli.options import (
+    DataDir,
+    Device,
+    Json,
+    ProblemName,
+    TaskName,
+    Threads,
+    set_threads,
+)
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
 from thalweg.connect import Connection, Verification
@@ -28,6 +36,7 @@ def verify(
     problem: ProblemName = None,
     data_dir: DataDir = None,
     device: Device = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Check a saved connection from its files alone, in float64, on points of its own.
@@ -36,6 +45,7 @@ def verify(
     Python code, which this command runs: if the connection comes from somebody else, name your own.
     Exit status: 0 verified; 3 not verified; 2 bad input.
     """
+    set_threads(threads)
     connection = thalweg.load_connection(folder)
     if task is None and problem is None:
         task, problem = recorded(connection, folder)

@@ -15,8 +15,10 @@ from thalweg.certify import certifier, unsupported
 from thalweg.connect.connection import Connection, Counts, endpoint
 from thalweg.connect.driver import Budget, Callback, Method, Search, run
 from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.memory import allot
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
+from thalweg.connect.string import String
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
@@ -65,7 +67,8 @@ def connect(
         The connection; its outcome says how the search ended.
 
     Raises:
-        InputError: if an endpoint does not fit the objective or lies above the threshold.
+        InputError: if an endpoint does not fit the objective or lies above the threshold, or the
+            memory limit of the budget is too small for one model in training.
 
     Example:
         >>> from torch import nn
@@ -118,7 +121,8 @@ def connect_pairs(
     """
     budget = budget or Budget()
     chosen = _method(method)
-    checker = certifier(certificate)
+    stack_bytes = allot(budget.memory_limit, objective.layout).stack
+    checker = certifier(certificate, stack_bytes=stack_bytes)
     thresholds = _thresholds(threshold, len(pairs))
     ends = [
         (objective.theta(a, _label("A", i, pairs)), objective.theta(b, _label("B", i, pairs)))
@@ -131,7 +135,7 @@ def connect_pairs(
     if why_not is not None:
         if not fallback:
             raise why_not
-        certificate, checker = "sampled", certifier("sampled")
+        certificate, checker = "sampled", certifier("sampled", stack_bytes=stack_bytes)
     search = Search(
         objective,
         [(a, b, va, vb) for (a, b), (va, vb) in zip(ends, values, strict=True)],
@@ -140,7 +144,7 @@ def connect_pairs(
     )  # fmt: skip
     for string, (a, b) in zip(search.strings, ends, strict=True):
         if torch.equal(a, b):
-            search.certify([(string, string.pieces[0])])
+            search.certify([string])
             search.end(string, Outcome.IDENTICAL, "the endpoints are equal: a path of length 0")
     run(chosen, search)
     settings = {
@@ -149,12 +153,15 @@ def connect_pairs(
         "training": {**vars(objective.training), "options": dict(objective.training.options)},
         "plans": objective.plans,
         "device": str(objective.device),
+        "threads": torch.get_num_threads(),
         "fallback": None if why_not is None else str(why_not),
     }
+    points = search.store.stacks([string.numbers for string in search.strings])
     return [
-        _connection(search, i, values[i], chosen, certificate, seed, settings, profile_points)
-        for i in range(len(pairs))
-    ]
+        _connection(search, string, ends, chosen, certificate, seed, settings,
+                    Polygonal(own, objective.layout), profile_points)
+        for string, ends, own in zip(search.strings, values, points, strict=True)
+    ]  # fmt: skip
 
 
 def check_threshold(threshold: float) -> float:
@@ -264,17 +271,16 @@ def _sampled_because(why_not: str | None) -> str:
 
 def _connection(
     search: Search,
-    index: int,
+    string: String,
     values: tuple[float, float],
     method: Method,
     certificate: str,
     seed: int,
     settings: dict[str, Any],
+    path: Polygonal,
     profile_points: int,
 ) -> Connection:
-    string, objective = search.strings[index], search.objective
-    points = search.store.stack(string.numbers)
-    path = Polygonal(points, objective.layout)
+    objective = search.objective
     segments = search.segments(string)
     shown = profile(objective, path, profile_points) if profile_points else None
     return Connection(
@@ -286,7 +292,7 @@ def _connection(
         criterion={"name": objective.criterion.name, "split": objective.criterion.split},
         method=method.name,
         certificate=certificate,
-        endpoints=(endpoint(values[0], points[0]), endpoint(values[1], points[-1])),
+        endpoints=(endpoint(values[0], path.points[0]), endpoint(values[1], path.points[-1])),
         counts=string.counts + Counts(
             criterion_evaluations=2,
             criterion_samples=2 * len(objective.splits[objective.criterion.split]),

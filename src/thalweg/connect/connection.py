@@ -80,7 +80,7 @@ class Counts:
     training_steps: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        mine, theirs = asdict(self), asdict(other)
+        mine, theirs = vars(self), vars(other)
         return Counts(**{name: mine[name] + theirs[name] for name in mine})
 
 

@@ -10,25 +10,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from thalweg.certify import Certificate, Certifier, Span
+from thalweg.certify import Certifier, Span
 from thalweg.connect.bead import Bead
 from thalweg.connect.connection import Counts, Segment
+from thalweg.connect.memory import allot
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.pool import Pool
 from thalweg.connect.store import Store
+from thalweg.connect.string import Piece, String
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.paths import distance, interpolate
 
-# Seconds of training between two reports of progress.
+# Seconds of training between two reports of progress, and least seconds between any two.
 _SLICE = 0.2
+_QUIET = 0.05
+# Segments certified between two reports, and parameters × examples of them.
+_SEGMENTS = 256
+_WORK = 10**10
 # Points of a segment, and examples, that tell where it is highest.
 _PLACES = 7
 _SAMPLE = 2048
@@ -44,6 +50,9 @@ class Budget:
         steps: optimizer steps of one bead.
         patience: steps of one bead without improvement by one percent, after which it has stalled.
         seconds: for the whole search; None: no limit.
+        memory_limit: bytes that the search may hold beyond model and data, by bounding the models
+            in training, those evaluated together and the trained ones in memory; None: 2 GB, or
+            more where one model in training needs it.
 
     Raises:
         InputError: if a limit is negative or not finite.
@@ -54,10 +63,11 @@ class Budget:
     steps: int = 100_000
     patience: int = 5_000
     seconds: float | None = None
+    memory_limit: int | None = None
 
     def __post_init__(self) -> None:
         for name, limit in vars(self).items():
-            least = 1 if name in ("steps", "patience") else 0
+            least = 1 if name in ("steps", "patience", "memory_limit") else 0
             if limit is not None and not (math.isfinite(limit) and limit >= least):
                 raise InputError(f"expected a finite limit of {name} >= {least}, got {limit}")
 
@@ -88,68 +98,6 @@ class Progress:
 
 
 Callback = Callable[[Progress], None]
-
-
-@dataclass(eq=False)
-class Piece:
-    """A segment of a string under construction.
-
-    Attributes:
-        left: number in the store of the model at its start.
-        right: number of the model at its end.
-        depth: how often the direct segment was split to get here.
-        certificate: once it has one.
-    """
-
-    left: int
-    right: int
-    depth: int
-    certificate: Certificate | None = None
-
-
-@dataclass(eq=False)
-class String:
-    """A string under construction: the ordered beads between one pair of endpoints.
-
-    Attributes:
-        index: of the pair.
-        threshold: L0.
-        pieces: its segments, in order from A to B.
-        values: criterion of each of its models, by number in the store.
-        created: beads created so far.
-        depth: the largest depth among them.
-        outcome: how the search for it ended, once it has.
-        message: the same in one sentence.
-        counts: what it cost.
-        training: its share of the seconds of training.
-        certifying: its share of the seconds of certifying.
-    """
-
-    index: int
-    threshold: float
-    pieces: list[Piece]
-    values: dict[int, float]
-    created: int = 0
-    depth: int = 0
-    outcome: Outcome | None = None
-    message: str = ""
-    counts: Counts = field(default_factory=Counts)
-    training: float = 0.0
-    certifying: float = 0.0
-
-    @property
-    def numbers(self) -> list[int]:
-        """Its models, in order, both endpoints included."""
-        return [self.pieces[0].left, *(piece.right for piece in self.pieces)]
-
-    def insert(self, piece: Piece, number: int, value: float) -> None:
-        """Replace a segment by two that meet in a model of the store."""
-        at = self.pieces.index(piece)
-        self.pieces[at : at + 1] = [
-            Piece(piece.left, number, piece.depth + 1),
-            Piece(number, piece.right, piece.depth + 1),
-        ]
-        self.values[number] = value
 
 
 class Method(Protocol):
@@ -204,14 +152,20 @@ class Search:
         self.objective = objective
         self.certifier = certifier
         self.budget = budget
-        self.store = Store(objective.layout.size, objective.layout.dtype)
-        self.pool = Pool(objective, seed=seed, max_steps=budget.steps, patience=budget.patience)
+        self.allotment = allot(budget.memory_limit, objective.layout)
+        self.store = Store(objective.layout.size, objective.layout.dtype, self.allotment.parked)
+        self.pool = Pool(
+            objective, seed=seed, max_steps=budget.steps, patience=budget.patience,
+            capacity=self.allotment.models,
+        )  # fmt: skip
         self.strings = [
             self._string(i, pair, threshold)
             for i, (pair, threshold) in enumerate(zip(pairs, thresholds, strict=True))
         ]
+        self._open = dict(enumerate(self.strings))
         self._callback = callback
         self._begin = time.monotonic()
+        self._reported = -math.inf
         self._beads_done = 0
 
     def _string(
@@ -219,22 +173,52 @@ class Search:
     ) -> String:
         left, right = self.store.add(pair[0]), self.store.add(pair[1])
         values = {left: pair[2], right: pair[3]}
-        return String(index, threshold, [Piece(left, right, depth=0)], values)
+        direct = Piece(left, right, depth=0)
+        return String(index, threshold, [direct], values, [direct])
 
     @property
     def open(self) -> list[String]:
         """Strings whose search has not ended."""
-        return [string for string in self.strings if string.outcome is None]
+        return list(self._open.values())
 
     @property
     def seconds(self) -> float:
         """Since the search began."""
         return time.monotonic() - self._begin
 
-    def certify(self, pieces: Sequence[tuple[String, Piece]]) -> None:
-        """Give each segment its certificate, all of them evaluated together."""
-        if not pieces:
-            return
+    def certify(self, strings: Sequence[String] | None = None) -> list[tuple[String, Piece]]:
+        """Give every fresh segment its certificate, until the time is up.
+
+        Args:
+            strings: whose segments; None: of all that are open.
+
+        Returns:
+            Those that were refused.
+        """
+        chosen = self.open if strings is None else strings
+        fresh = [(string, piece) for string in chosen for piece in string.fresh]
+        together = self._together()
+        for first in range(0, len(fresh), together):
+            self._certify(fresh[first : first + together])
+            self.report()
+            if self.out_of_time:
+                break
+        for string in chosen:
+            string.fresh = [piece for piece in string.fresh if piece.certificate is None]
+        return [
+            (string, piece) for string, piece in fresh
+            if piece.certificate is not None and not piece.certificate.accepted
+        ]  # fmt: skip
+
+    def _together(self) -> int:
+        """Segments to certify between two reports: as many as memory and patience allow."""
+        split = self.objective.splits[self.objective.criterion.split]
+        size = self.objective.layout.size
+        ends = 2 * size * self.objective.layout.dtype.itemsize
+        allowed = min(_WORK // (size * len(split)), self.allotment.stack // ends)
+        return max(1, min(_SEGMENTS, allowed))
+
+    def _certify(self, pieces: Sequence[tuple[String, Piece]]) -> None:
         begin = time.perf_counter()
         spans = [
             Span(self.store[piece.left], self.store[piece.right],
@@ -246,6 +230,7 @@ class Search:
         work = [c.samples + c.bound_samples for c in certificates]
         for (string, piece), certificate, share in zip(pieces, certificates, work, strict=True):
             piece.certificate = certificate
+            string.undecided -= certificate.accepted
             string.certifying += seconds * share / max(1, sum(work))
             # The ends were evaluated when they were trained, and counted then.
             string.counts += Counts(
@@ -254,7 +239,6 @@ class Search:
                 bound_evaluations=certificate.bound_evaluations,
                 bound_samples=certificate.bound_samples,
             )
-        self.report()
 
     def sampled(self, string: String, stack: Tensor) -> Tensor:
         """The criterion of some models on up to 2,048 examples: enough to compare them by.
@@ -292,16 +276,21 @@ class Search:
         at = string.pieces.index(piece)
         around = string.pieces[max(0, at - 1) : at + 2]
         numbers = [around[0].left, *(neighbour.right for neighbour in around)]
-        points = [self.store[number].to(torch.float64) for number in numbers]
-        steps = [distance(a, b) for a, b in pairwise(points)]
-        knots = torch.tensor([0.0, *steps], dtype=torch.float64).cumsum(0)
+        knots = [0.0, *accumulate(self.length(neighbour) for neighbour in around)]
         left = numbers.index(piece.left)
         x = knots[left] + t * (knots[left + 1] - knots[left])
-        curve = torch.zeros_like(points[0])
-        for i, point in enumerate(points):
-            others = torch.cat([knots[:i], knots[i + 1 :]])
-            curve += ((x - others) / (knots[i] - others)).prod() * point
+        curve = torch.zeros(self.objective.layout.size, dtype=torch.float64)
+        for knot, number in zip(knots, numbers, strict=True):
+            others = [other for other in knots if other != knot]
+            weight = math.prod((x - other) / (knot - other) for other in others)
+            curve.add_(self.store[number], alpha=weight)
         return curve.to(self.objective.layout.dtype)
+
+    def length(self, piece: Piece) -> float:
+        """Euclidean length of a segment, computed once."""
+        if piece.length is None:
+            piece.length = distance(self.store[piece.left], self.store[piece.right])
+        return piece.length
 
     def train(self) -> list[Bead]:
         """Train until some beads have ended; none if the time is up."""
@@ -319,6 +308,7 @@ class Search:
         """End the search for a string; its beads leave the pool."""
         string.outcome = outcome
         string.message = message
+        del self._open[string.index]
         for bead in self.pool.drop(string.index):
             self._account(bead)
 
@@ -328,30 +318,29 @@ class Search:
         return self.budget.seconds is not None and self.seconds >= self.budget.seconds
 
     def report(self) -> None:
-        """Tell the callback how far the search has come."""
-        if self._callback is None:
+        """Tell the callback how far the search has come, unless it was told just now."""
+        if self._callback is None or (self._open and self.seconds < self._reported + _QUIET):
             return
-        pieces = [piece for string in self.open for piece in string.pieces]
+        self._reported = self.seconds
         self._callback(
             Progress(
-                pairs_open=len(self.open),
+                pairs_open=len(self._open),
                 pairs=len(self.strings),
                 beads_done=self._beads_done,
                 beads_open=self.pool.open,
-                segments_open=sum(p.certificate is None or not p.certificate.accepted
-                                  for p in pieces),
+                segments_open=sum(string.undecided for string in self._open.values()),
                 depth=max(string.depth for string in self.strings),
                 steps=self.pool.steps,
                 seconds=self.seconds,
             )
-        )  # fmt: skip
+        )
 
     def segments(self, string: String) -> tuple[Segment, ...]:
         """The record of a string's segments."""
         return tuple(self._segment(piece) for piece in string.pieces)
 
     def _segment(self, piece: Piece) -> Segment:
-        length = distance(self.store[piece.left], self.store[piece.right])
+        length = self.length(piece)
         certificate = piece.certificate
         if certificate is None:
             return Segment(length, None, None, self.certifier.kind, 0)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from thalweg.connect.bead import Bead
-from thalweg.connect.driver import Piece, Search, String
+from thalweg.connect.driver import Search
 from thalweg.connect.outcome import Outcome
+from thalweg.connect.string import Piece, String
 from thalweg.errors import InputError
 from thalweg.paths import interpolate
 
@@ -66,25 +67,17 @@ class Greedy:
 
     def step(self, search: Search, state: State) -> State:
         """Certify new segments, put beads on those refused, train until some bead is done."""
-        fresh = [
-            (string, piece)
-            for string in search.open
-            for piece in string.pieces
-            if piece.certificate is None
-        ]
-        search.certify(fresh)
-        refused = [(string, piece) for string, piece in fresh if not _accepted(piece)]
-        for string, piece in refused:
+        for string, piece in search.certify():
             if string.outcome is None and self._affordable(search, string, piece):
                 self._split(search, state, string, piece)
         for string in search.open:
-            if all(_accepted(piece) for piece in string.pieces):
+            if not string.undecided:
                 search.end(string, Outcome.CONNECTED, _connected(string))
         for bead in search.train():
             string, piece = state.pop(bead)
             if string.outcome is None:
                 self._finish(search, string, piece, bead)
-        return {bead: place for bead, place in state.items() if place[0].outcome is None}
+        return state
 
     def _affordable(self, search: Search, string: String, piece: Piece) -> bool:
         """Whether the budget allows one more bead; if not, the string has ended."""
@@ -160,10 +153,6 @@ class Greedy:
             f"{bead.label} {what}; its criterion was {bead.value:.6g}, target {bead.target:.6g}, "
             f"after {bead.steps} steps",
         )  # fmt: skip
-
-
-def _accepted(piece: Piece) -> bool:
-    return piece.certificate is not None and piece.certificate.accepted
 
 
 def _seen(piece: Piece) -> str:

@@ -15,9 +15,8 @@ from thalweg.connect.schedule import Rows, Schedule
 from thalweg.objective import Objective
 from thalweg.objective.splits import Inputs
 
-# At most so many models in flight, and so many bytes of parameters: the rest waits its turn.
+# At most so many models in flight: the rest waits its turn.
 _MODELS = 256
-_BYTES = 1 << 29
 
 
 class Pool:
@@ -33,9 +32,12 @@ class Pool:
         seed: of minibatches and dropout.
         max_steps: optimizer steps after which a bead is given up.
         patience: steps without improvement by one percent after which a bead has stalled.
+        capacity: models in flight at a time, at most, as memory allows.
     """
 
-    def __init__(self, objective: Objective, *, seed: int, max_steps: int, patience: int) -> None:
+    def __init__(
+        self, objective: Objective, *, seed: int, max_steps: int, patience: int, capacity: int
+    ) -> None:
         self._objective = objective
         self._batches = objective.minibatches(seed)
         whole = objective.splits[objective.training.split]
@@ -47,7 +49,7 @@ class Pool:
         self._optimizer = stack_optimizer(objective.training, self._stack)
         self._flying: list[Bead] = []
         self._waiting: deque[Bead] = deque()
-        self._capacity = max(1, min(_MODELS, _BYTES // (size * dtype.itemsize)))
+        self._capacity = min(_MODELS, capacity)
         self._schedule = Schedule(
             objective.samples,
             whole=len(whole),

@@ -20,7 +20,7 @@ from thalweg.paths import Path, Polygonal, interpolate
 # serves for comparison: a fair sample, since splits are shuffled.
 _EXAMPLES = 2000
 # Bytes of models evaluated together.
-_STACK_BYTES = 1 << 28
+_STACK_BYTES = 1 << 26
 
 
 def profile(objective: Objective, path: Path, points: int = 17) -> Profile:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-# Bytes of models kept in memory before further ones are parked on disk.
-MEMORY = 1 << 28
-# Bytes by which the file grows.
-_BLOCK = 1 << 28
+from thalweg.parameters import IN_MEMORY, RowFile
 
 
 class Store:
@@ -29,59 +26,50 @@ class Store:
         (tensor([2., 2.]), 2)
     """
 
-    def __init__(self, size: int, dtype: torch.dtype, memory: int = MEMORY) -> None:
+    def __init__(self, size: int, dtype: torch.dtype, memory: int = IN_MEMORY) -> None:
         self._size = size
         self._dtype = dtype
-        self._row_bytes = max(1, size * dtype.itemsize)
-        self._in_memory = max(1, memory // self._row_bytes)
+        self._limit = max(1, memory // max(1, size * dtype.itemsize))
         self._rows: list[Tensor] = []
-        self._block_rows = max(1, _BLOCK // self._row_bytes)
-        self._block: Tensor | None = None
+        self._file: RowFile | None = None
 
     def add(self, theta: Tensor) -> int:
         """Keep a copy of a model; its number."""
-        number = len(self._rows)
-        if number < self._in_memory:
+        if len(self._rows) < self._limit:
             self._rows.append(theta.detach().to("cpu", copy=True))
-        else:
-            row = self._parking(number - self._in_memory)
-            row.copy_(theta.detach())
-            self._rows.append(row)
-        return number
+            return len(self._rows) - 1
+        if self._file is None:
+            self._file = RowFile(self._size, self._dtype)
+        return self._limit + self._file.append(theta)
 
     def __getitem__(self, number: int) -> Tensor:
-        return self._rows[number]
+        if number < self._limit or self._file is None:
+            return self._rows[number]
+        return self._file[number - self._limit]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + self.parked
 
     @property
     def parked(self) -> int:
         """How many models lie on disk."""
-        return max(0, len(self._rows) - self._in_memory)
+        return 0 if self._file is None else len(self._file)
 
-    def stack(self, numbers: list[int]) -> Tensor:
-        """The models of a string as one `[n, p]` tensor, itself on disk if it is large."""
-        if len(numbers) <= self._in_memory:
-            return torch.stack([self._rows[i] for i in numbers])
-        out = self._mapped(len(numbers))
-        for row, number in zip(out, numbers, strict=True):
-            row.copy_(self._rows[number])
-        return out
+    @property
+    def held(self) -> int:
+        """Bytes of models in memory."""
+        return sum(row.nbytes for row in self._rows)
 
-    def _parking(self, place: int) -> Tensor:
-        row = place % self._block_rows
-        if row == 0:
-            self._block = self._mapped(self._block_rows)
-        if self._block is None:
-            raise IndexError(place)
-        return self._block[row]
+    def stacks(self, strings: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The models of each string as one `[n, p]` tensor, on disk if all are large together.
 
-    def _mapped(self, rows: int) -> Tensor:
-        numbers = rows * self._size
-        # A named file, for torch maps by name; sparse, taking space only as rows are written.
-        with tempfile.NamedTemporaryFile(prefix="thalweg-") as file:
-            file.truncate(numbers * self._dtype.itemsize)
-            mapped = torch.from_file(file.name, shared=True, size=numbers, dtype=self._dtype)
-        # The file has lost its name, the mapping keeps it: nothing is left if we are killed.
-        return mapped.reshape(rows, self._size)
+        Args:
+            strings: numbers of the models of each.
+        """
+        if sum(map(len, strings)) <= self._limit:
+            return [torch.stack([self[number] for number in string]) for string in strings]
+        file = RowFile(self._size, self._dtype)
+        for string in strings:
+            for number in string:
+                file.append(self[number])
+        return list(file.mapped().split([len(string) for string in strings]))

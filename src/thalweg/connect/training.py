@@ -10,6 +10,7 @@ from torch import Tensor
 
 from thalweg.connect.bead import Bead
 from thalweg.connect.driver import Budget
+from thalweg.connect.memory import allot
 from thalweg.connect.pool import Pool
 from thalweg.errors import InputError, ThalwegError
 from thalweg.objective import Objective
@@ -54,20 +55,23 @@ def train(
         initial: `[p]` of each model.
         target: for the criterion.
         seed: of minibatches and dropout.
-        budget: its steps, patience and seconds.
+        budget: its steps, patience, seconds and memory limit.
         progress: called with the number of steps so far, now and then.
 
     Returns:
         One trained model for each initial one, in order.
 
     Raises:
-        InputError: if the target is not positive.
+        InputError: if the target is not positive, or the memory limit too small for one model.
         TrainingError: if a model stalls, diverges or runs out of steps or time.
     """
     if not target > 0:
         raise InputError(f"expected a target > 0 for training, got {target}")
     budget = budget or Budget()
-    pool = Pool(objective, seed=seed, max_steps=budget.steps, patience=budget.patience)
+    pool = Pool(
+        objective, seed=seed, max_steps=budget.steps, patience=budget.patience,
+        capacity=allot(budget.memory_limit, objective.layout).models,
+    )  # fmt: skip
     beads = [
         Bead(start=lambda theta=theta: theta, target=target, owner=i)
         for i, theta in enumerate(initial)

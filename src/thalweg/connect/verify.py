@@ -16,7 +16,7 @@ from thalweg.certify.chord import applies, prove_chords
 from thalweg.connect.connection import Connection
 from thalweg.errors import InputError
 from thalweg.objective import Objective
-from thalweg.parameters import fingerprint
+from thalweg.parameters import each_row, fingerprint, release
 from thalweg.paths import Polygonal, interpolate
 
 # Points evaluated together.
@@ -164,6 +164,7 @@ def _scan(
             values += objective.criterion_of(stack).values[:, 0].tolist()
             if progress:
                 progress(scan.points + len(values), total)
+        release(path)
         scan.record(i + 1, t, np.array(values))
         scan.ends += ([values[0]] if i == 0 else []) + ([values[-1]] if i == last else [])
 
@@ -208,6 +209,7 @@ def _prove_again(
         found = _prove_segment_again(
             connection, objective, path[i : i + 2].to(objective.device), cuts.tolist()
         )
+        release(path)
         marks = [0.0, *(right for _, right, _ in segment.pieces)]
         covers = marks[-1] == 1 and marks[:-1] == [left for left, _, _ in segment.pieces]
         highest = max((bound for _, _, bound in segment.pieces), default=-math.inf)
@@ -277,7 +279,7 @@ def _contradictions(connection: Connection) -> list[str]:
     if not isinstance(path, Polygonal):
         problems.append(f"a path of kind '{path.kind}' has no segments to verify")
         return problems
-    if not torch.isfinite(path.points).all():
+    if not all(bool(torch.isfinite(row).all()) for row in each_row(path.points)):
         problems.append("the path holds NaN or inf")
     for name, end, theta in zip("AB", connection.endpoints, path.points[[0, -1]], strict=True):
         if fingerprint(theta) != end.sha256:

@@ -2,6 +2,7 @@
 
 from thalweg.objective.batchnorm import Calibration
 from thalweg.objective.criterion import Criterion
+from thalweg.objective.explanation import Explanation, explain
 from thalweg.objective.objective import Evaluation, Gradients, Objective
 from thalweg.objective.recipe import Training
 from thalweg.objective.splits import Split
@@ -10,8 +11,10 @@ __all__ = [
     "Calibration",
     "Criterion",
     "Evaluation",
+    "Explanation",
     "Gradients",
     "Objective",
     "Split",
     "Training",
+    "explain",
 ]

@@ -183,6 +183,8 @@ class Objective:
             twin.__dict__.pop(cached, None)
         twin.device = torch.device(device)
         twin.model = copy.deepcopy(self.model).to(twin.device)
+        if isinstance(self.loss, nn.Module):  # which may hold weights of classes
+            twin.loss = copy.deepcopy(self.loss).to(twin.device)
         twin.splits = {n: s.to(twin.device, self.layout.dtype) for n, s in self.splits.items()}
         return twin
 

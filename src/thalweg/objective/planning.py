@@ -57,12 +57,20 @@ class Planner:
     Args:
         identity: what distinguishes this objective and machine from others.
         strategy: fixed by the user, or None to measure.
+        remembers: whether it reads and writes the file; if not, it measures anew.
+
+    Attributes:
+        measured: seconds a model-example of every plan that was tried, by key.
     """
 
-    def __init__(self, identity: str, strategy: str | None = None) -> None:
+    def __init__(
+        self, identity: str, strategy: str | None = None, *, remembers: bool = True
+    ) -> None:
         self._identity = identity
         self._fixed = strategy
+        self._remembers = remembers
         self._chosen: dict[str, Plan] = {}
+        self.measured: dict[str, dict[Plan, float]] = {}
 
     def choose(
         self,
@@ -85,10 +93,11 @@ class Planner:
             return self._chosen[key]
         strategies = "+".join(sorted(STRATEGIES))
         full_key = f"{self._identity} {strategies} {key} {self._fixed or 'measured'}"
-        plan = _read().get(full_key)
+        plan = _read().get(full_key) if self._remembers else None
         if plan is None or not _holds(plan, agrees):
-            plan = self._measure(candidates, run, agrees)
-            _write(full_key, plan)
+            plan = self._measure(candidates, run, agrees, self.measured.setdefault(key, {}))
+            if self._remembers:
+                _write(full_key, plan)
             log.info("%s: %s", full_key, plan)
         self._chosen[key] = plan
         return plan
@@ -99,8 +108,13 @@ class Planner:
         return self._fixed
 
     @property
-    def chosen(self) -> dict[str, dict[str, str | int]]:
+    def plans(self) -> dict[str, Plan]:
         """The plans in use, by key."""
+        return dict(self._chosen)
+
+    @property
+    def chosen(self) -> dict[str, dict[str, str | int]]:
+        """The plans in use, by key, as records show them."""
         return {key: asdict(plan) for key, plan in self._chosen.items()}
 
     def _measure(
@@ -108,6 +122,7 @@ class Planner:
         candidates: Iterable[Plan],
         run: Callable[[Plan], int],
         agrees: Callable[[Plan], bool],
+        measured: dict[Plan, float],
     ) -> Plan:
         best: tuple[float, Plan] | None = None
         failure: RuntimeError | None = None
@@ -133,7 +148,7 @@ class Planner:
                 failure = failure or error
                 log.info("%s does not apply: %s", plan, error)
                 continue
-            log.debug("%s: %.3g s a model-example", plan, seconds)
+            measured[plan] = seconds
             if best is None or seconds * _GAIN < best[0]:
                 best = (seconds, plan)
         if best is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +14,7 @@ from scipy.integrate import quad
 from torch import Tensor
 
 from thalweg.errors import InputError
-from thalweg.parameters import Layout
+from thalweg.parameters import Layout, each_row, release
 
 
 class Path(Protocol):
@@ -99,10 +101,10 @@ class Polygonal(_Curve):
     def __post_init__(self) -> None:
         _check_points(self.points, self.layout)
 
-    @property
+    @cached_property
     def segment_lengths(self) -> list[float]:
         """Length of each segment, in order, computed in float64."""
-        return [distance(a, b) for a, b in zip(self.points[:-1], self.points[1:], strict=True)]
+        return [distance(a, b) for a, b in pairwise(each_row(self.points))]
 
     @property
     def length(self) -> float:
@@ -127,10 +129,12 @@ class Polygonal(_Curve):
         inside = np.divide(wanted - knots[segment], width, out=np.zeros_like(width),
                            where=width > 0).clip(0, 1)  # fmt: skip
         inside[wanted >= knots[segment + 1]] = 1.0  # rounding must not move a vertex
-        return torch.cat([
+        found = torch.cat([
             interpolate(self.points[i], self.points[i + 1], torch.tensor([s], dtype=torch.float64))
             for i, s in zip(segment.tolist(), inside.tolist(), strict=True)
         ])  # fmt: skip
+        release(self.points)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +196,16 @@ def interpolate(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
         `(1 − t)·start + t·end`, `[m, p]`.
     """
     t = t.to(start.device, start.dtype)[:, None]
-    return (1 - t) * start + t * end
+    points = (1 - t) * start
+    points += t * end
+    return points
 
 
 def distance(a: Tensor, b: Tensor) -> float:
     """Euclidean distance of two vectors, in float64."""
-    return float(torch.linalg.vector_norm(b.to(torch.float64) - a.to(torch.float64)))
+    difference = b.to(torch.float64, copy=True)
+    difference -= a
+    return float(torch.linalg.vector_norm(difference))
 
 
 def _bernstein(t: Tensor, degree: int) -> Tensor:

@@ -1,0 +1,80 @@
+"""A string under construction: its segments, in order, and what it has cost so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from thalweg.certify import Certificate
+from thalweg.connect.connection import Counts
+from thalweg.connect.outcome import Outcome
+
+
+@dataclass(eq=False)
+class Piece:
+    """A segment of a string under construction.
+
+    Attributes:
+        left: number in the store of the model at its start.
+        right: number of the model at its end.
+        depth: how often the direct segment was split to get here.
+        certificate: once it has one.
+        length: once it was asked for.
+    """
+
+    left: int
+    right: int
+    depth: int
+    certificate: Certificate | None = None
+    length: float | None = None
+
+
+@dataclass(eq=False)
+class String:
+    """A string under construction: the ordered beads between one pair of endpoints.
+
+    Attributes:
+        index: of the pair.
+        threshold: L0.
+        pieces: its segments, in order from A to B.
+        values: criterion of each of its models, by number in the store.
+        fresh: segments that have no certificate yet.
+        undecided: segments that no certificate has accepted.
+        created: beads created so far.
+        depth: the largest depth among them.
+        outcome: how the search for it ended, once it has.
+        message: the same in one sentence.
+        counts: what it cost.
+        training: its share of the seconds of training.
+        certifying: its share of the seconds of certifying.
+    """
+
+    index: int
+    threshold: float
+    pieces: list[Piece]
+    values: dict[int, float]
+    fresh: list[Piece]
+    undecided: int = 1
+    created: int = 0
+    depth: int = 0
+    outcome: Outcome | None = None
+    message: str = ""
+    counts: Counts = field(default_factory=Counts)
+    training: float = 0.0
+    certifying: float = 0.0
+
+    @property
+    def numbers(self) -> list[int]:
+        """Its models, in order, both endpoints included."""
+        return [self.pieces[0].left, *(piece.right for piece in self.pieces)]
+
+    def insert(self, piece: Piece, number: int, value: float) -> None:
+        """Replace a segment by two that meet in a model of the store."""
+        at = self.pieces.index(piece)
+        halves = [
+            Piece(piece.left, number, piece.depth + 1),
+            Piece(number, piece.right, piece.depth + 1),
+        ]
+        self.pieces[at : at + 1] = halves
+        self.fresh += halves
+        self.undecided += 1
+        self.values[number] = value

@@ -40,7 +40,14 @@ class _Kept:
 
 
 def chain_gradients(
-    model: nn.Module, layout: Layout, stack: Tensor, inputs: Tensor, target: Tensor, tail: Tail
+    model: nn.Module,
+    layout: Layout,
+    stack: Tensor,
+    inputs: Tensor,
+    target: Tensor,
+    tail: Tail,
+    *,
+    closed: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of a loss of each model of a stack.
 
@@ -51,6 +58,7 @@ def chain_gradients(
         inputs: `[n, ...]`, the same for all models.
         target: `[n, ...]`.
         tail: the loss and its derivative.
+        closed: whether the tail does without ``torch.autograd``.
 
     Returns:
         Gradients `[k, p]` and losses `[k]`.
@@ -67,12 +75,16 @@ def chain_gradients(
         (tensor([[2.],
                 [6.]]), tensor([1., 9.]))
     """
-    tensors = _views(layout, stack.detach())
     inputs, steps = before_first_layer(chain_of(model), inputs)
-    hidden, kept = _forward(steps, tensors, inputs)
-    losses, delta = tail(hidden, target)
-    parts = _backward(kept, tensors, inputs, delta)
-    return _joined(parts, layout, stack), losses
+    # Without a single call of autograd its bookkeeping, an eighth of the time, can go as well.
+    known = closed and all(not isinstance(step, Elementwise) or step.known for step in steps)
+    with torch.inference_mode() if known else torch.no_grad():
+        tensors = _views(layout, stack.detach())
+        hidden, kept = _forward(steps, tensors, inputs)
+        losses, delta = tail(hidden, target)
+        parts = _backward(kept, tensors, inputs, delta)
+    with torch.no_grad():  # what leaves is an ordinary tensor again
+        return _joined(parts, layout, stack), losses.clone()
 
 
 @lru_cache(maxsize=64)

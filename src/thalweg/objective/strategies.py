@@ -221,11 +221,11 @@ class Dense:
         """See :class:`Strategy`."""
         if isinstance(inputs, tuple):
             raise RuntimeError("a chain of linear layers has one input")
-        tail = (work.loss and closed_form(work.loss, target)) or through_autograd(work.head)
-        with torch.no_grad():
-            gradients, losses = chain_gradients(
-                work.model, work.layout, stack, inputs, target, tail
-            )
+        closed = closed_form(work.loss, target) if work.loss else None
+        gradients, losses = chain_gradients(
+            work.model, work.layout, stack, inputs, target,
+            closed or through_autograd(work.head), closed=closed is not None,
+        )  # fmt: skip
         return gradients, losses[:, None]
 
 

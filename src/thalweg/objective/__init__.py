@@ -2,6 +2,7 @@
 
 from thalweg.objective.batchnorm import Calibration
 from thalweg.objective.criterion import Criterion
+from thalweg.objective.flat import evaluate_on
 from thalweg.objective.objective import Evaluation, Gradients, Objective, Training
 from thalweg.objective.splits import Split
 
@@ -13,4 +14,5 @@ __all__ = [
     "Objective",
     "Split",
     "Training",
+    "evaluate_on",
 ]

@@ -1,0 +1,349 @@
+"""Evaluation at many points of a line or plane of parameter space (a *flat*).
+
+Where the model's structure allows it, the first layer is taken once at a point and once along each
+direction (:mod:`thalweg.objective.affine`), and every point costs the rest of the network alone.
+Elsewhere, and where the sum of the responses would cancel, points are evaluated one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.errors import InputError
+from thalweg.objective.affine import FirstLayer, first_layer
+from thalweg.objective.criterion import Criterion, across_models
+from thalweg.objective.objective import Evaluation, Objective
+from thalweg.objective.planning import Plan
+from thalweg.objective.rest import RESTS, Across, Job, Piece
+from thalweg.objective.splits import Split
+from thalweg.objective.strategies import as_tuple
+from thalweg.parameters import Layout
+
+# Bytes of models evaluated together where nothing is reused.
+_STACK_BYTES = 1 << 28
+# Bytes of first-layer responses kept at a time.
+_RESPONSE_BYTES = 1 << 26
+# Examples looked at before the first models may leave.
+_LOOK = 256
+# How far the terms of a sum of responses may exceed it: three bits of the result.
+_CANCELLATION = 8.0
+# Examples of a piece and models carried out together, among which a plan is chosen.
+_EXAMPLES = (64, 32, 128, 256, 16)
+_EXAMPLES_TOGETHER = (256, 64, 1024)
+_MODELS = (16, 64, 4, 256)
+# Pieces of a measurement.
+_PIECES = 4
+
+_cuts: WeakKeyDictionary[nn.Module, FirstLayer | None] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Flat:
+    """Points of an affine subspace of parameter space.
+
+    Attributes:
+        basis: `[1 + m, p]`, float64: a point amid the points, then the directions.
+        coefficients: `[k, 1 + m]`, float64: ones, then coordinates relative to that point.
+    """
+
+    basis: Tensor
+    coefficients: Tensor
+
+    @classmethod
+    def through(cls, origin: Tensor, directions: Tensor, coordinates: Tensor) -> Flat:
+        """The points `origin + coordinates @ directions`.
+
+        Args:
+            origin: `[p]`.
+            directions: `[m, p]`.
+            coordinates: `[k, m]`.
+
+        Raises:
+            InputError: if the shapes do not fit, or there is no point or no direction.
+        """
+        fits = directions.ndim == coordinates.ndim == 2 and origin.ndim == 1
+        if (
+            not fits
+            or directions.shape[1] != len(origin)
+            or coordinates.shape[1] != len(directions)
+            or not coordinates.numel()
+        ):
+            raise InputError(
+                "expected an origin [p], directions [m, p] and coordinates [k, m] with at least "
+                f"one of each, got shapes {list(origin.shape)}, {list(directions.shape)} and "
+                f"{list(coordinates.shape)}"
+            )
+        offsets = coordinates.to(origin.device, torch.float64)
+        directions = directions.to(origin.device, torch.float64)
+        # Amid the points the terms of a sum are smallest, and so is its rounding.
+        middle = (offsets.amin(0) + offsets.amax(0)) / 2
+        centre = origin.to(torch.float64) + middle @ directions
+        ones = torch.ones_like(offsets[:, :1])
+        return cls(
+            basis=torch.cat([centre[None], directions]),
+            coefficients=torch.cat([ones, offsets - middle], dim=1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.coefficients)
+
+    def take(self, rows: Tensor | slice) -> Flat:
+        """Some of the points."""
+        return Flat(self.basis, self.coefficients[rows])
+
+    def stack(self, dtype: torch.dtype) -> Tensor:
+        """The points themselves, `[k, p]`, rounded once."""
+        return (self.coefficients @ self.basis).to(dtype)
+
+
+def evaluate_on(
+    objective: Objective,
+    origin: Tensor,
+    directions: Tensor,
+    coordinates: Tensor,
+    split: str,
+    measures: tuple[Criterion, ...],
+    *,
+    ceiling: float | None = None,
+) -> Evaluation:
+    """Measures at the points `origin + coordinates @ directions`: many points at little cost each.
+
+    Args:
+        objective: whose model, loss and data.
+        origin: `[p]`.
+        directions: `[m, p]`.
+        coordinates: `[k, m]`.
+        split: name of the split; the measures' own splits are not looked at.
+        measures: what to take; the first is held against the ceiling.
+        ceiling: a level above which the exact value is of no interest, as in
+            :meth:`Objective.criterion_of`.
+
+    Returns:
+        Values `[k, len(measures)]`, those of :meth:`Objective.evaluate` to rounding. The few runs
+        of a first layer along the directions are not counted among the samples.
+
+    Raises:
+        InputError: if the shapes do not fit, or there is no point or no direction.
+
+    Example:
+        >>> x, y = torch.eye(2), torch.zeros(2, 1)
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+        >>> objective = Objective(model, nn.functional.mse_loss, train=(x, y))
+        >>> zero, ones = torch.zeros(13), torch.ones(1, 13)
+        >>> t = torch.linspace(0, 1, 9)[:, None]
+        >>> evaluate_on(objective, zero, ones, t, "train", (Criterion(),)).values.shape
+        torch.Size([9, 1])
+    """
+    flat = Flat.through(origin.to(objective.device), directions, coordinates)
+    cut = _cut(objective)
+    # Responses along the directions cost as much as so many first layers.
+    if cut is None or len(flat) <= 2 * len(flat.basis):
+        return _plain(objective, flat, split, measures, ceiling)
+    stable = _is_stable(flat, cut, objective).cpu()
+    parts = []
+    if stable.any():
+        parts.append(
+            (stable, _reusing(objective, cut, flat.take(stable), split, measures, ceiling))
+        )
+    if not stable.all():
+        parts.append((~stable, _plain(objective, flat.take(~stable), split, measures, ceiling)))
+    values = torch.empty(len(flat), len(measures), dtype=torch.float64)
+    complete = torch.empty(len(flat), dtype=torch.bool)
+    for rows, part in parts:
+        values[rows], complete[rows] = part.values, part.complete
+    return Evaluation(values, complete, len(flat), sum(part.samples for _, part in parts))
+
+
+def _cut(objective: Objective) -> FirstLayer | None:
+    """The first layer to reuse; None where there is none, or the user fixed how to evaluate."""
+    if objective.strategy is not None or objective._statistics is not None:
+        return None
+    model = objective._fast_model
+    if model not in _cuts:
+        _cuts[model] = first_layer(model, objective.layout.names)
+    return _cuts[model]
+
+
+def _is_stable(flat: Flat, cut: FirstLayer, objective: Objective) -> Tensor:
+    """Points `[k]` where the first layer's weights are no small difference of large terms."""
+    columns = [
+        p for n, p in objective.layout.unflatten(flat.basis).items() if n in cut.names.values()
+    ]
+    weights = torch.cat([column.flatten(1) for column in columns], dim=1)
+    sums = torch.linalg.vector_norm(flat.coefficients @ weights, dim=1)
+    terms = flat.coefficients.abs() @ torch.linalg.vector_norm(weights, dim=1)
+    return terms <= _CANCELLATION * sums
+
+
+def _plain(
+    objective: Objective,
+    flat: Flat,
+    split: str,
+    measures: tuple[Criterion, ...],
+    ceiling: float | None,
+) -> Evaluation:
+    """Point by point, in stacks that fit in memory."""
+    rows = max(1, _STACK_BYTES // (flat.basis.shape[1] * flat.basis.dtype.itemsize))
+    parts = [
+        objective.evaluate(
+            flat.take(slice(i, i + rows)).stack(objective.layout.dtype),
+            split,
+            measures,
+            ceiling=ceiling,
+        )
+        for i in range(0, len(flat), rows)
+    ]
+    return Evaluation(
+        values=torch.cat([part.values for part in parts]),
+        complete=torch.cat([part.complete for part in parts]),
+        evaluations=len(flat),
+        samples=sum(part.samples for part in parts),
+    )
+
+
+def _reusing(
+    objective: Objective,
+    cut: FirstLayer,
+    flat: Flat,
+    split: str,
+    measures: tuple[Criterion, ...],
+    ceiling: float | None,
+) -> Evaluation:
+    """All points from the responses of the first layer, chunk of data by chunk."""
+    data, first = objective.splits[split], measures[0]
+    job = Job(cut, objective._evaluation(measures).head, _across(objective, measures, data.target))
+    points = _Points.of(objective, cut, flat)
+    names = "+".join(measure.name for measure in measures)
+    plan = _plan(objective, job, points, data, f"{split} {names}")
+    level = None
+    if ceiling is not None and first.is_nonnegative(objective.loss):
+        level = first.unfinish(ceiling)
+    n, k = len(data), len(flat)
+    alive = torch.arange(k, device=flat.basis.device)
+    sums = torch.zeros(k, len(measures), dtype=torch.float64, device=flat.basis.device)
+    samples = done = 0
+    for pieces in _batches(job, points, data, plan, look=level is not None):
+        for rows in alive.split(plan.models):
+            sums[rows] += points.values(job, rows, pieces, plan)
+        size = sum(len(piece.target) for piece in pieces)
+        samples += size * len(alive)
+        done += size
+        if level is not None and done < n:
+            alive = alive[sums[alive, 0] / n <= level]
+            if not len(alive):
+                break
+    complete = torch.zeros(k, dtype=torch.bool)
+    complete[alive.cpu()] = True
+    values = [measure.finish(sums[:, i] / n) for i, measure in enumerate(measures)]
+    return Evaluation(torch.stack(values, dim=1).cpu(), complete, k, samples)
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Points of a flat, cut in two like the model.
+
+    Attributes:
+        first: parameters of the first layer at a point and along each direction, in its dtype.
+        rest: `[1 + m, q]`, float64: all other parameters, joined.
+        layout: names and shapes of the rest.
+        coefficients: `[k, 1 + m]`.
+    """
+
+    first: list[dict[str, Tensor]]
+    rest: Tensor
+    layout: Layout
+    coefficients: Tensor
+
+    @classmethod
+    def of(cls, objective: Objective, cut: FirstLayer, flat: Flat) -> _Points:
+        whole = objective.layout
+        named = whole.unflatten(flat.basis)
+        first = [
+            {name: named[name][i].to(whole.dtype) for name in cut.names.values()}
+            for i in range(len(flat.basis))
+        ]
+        shapes = dict(zip(whole.names, whole.shapes, strict=True))
+        names = tuple(dict.fromkeys(cut.rest_names.values()))
+        layout = Layout(names, tuple(shapes[name] for name in names), whole.dtype)
+        parts = [flat.basis[:, :0], *(named[name].flatten(1) for name in names)]
+        return cls(first, torch.cat(parts, dim=1), layout, flat.coefficients)
+
+    def values(self, job: Job, rows: Tensor, pieces: Sequence[Piece], plan: Plan) -> Tensor:
+        """Values `[rows, q]` of some models on some pieces."""
+        coefficients = self.coefficients[rows]
+        tensors = self.layout.unflatten((coefficients @ self.rest).to(self.layout.dtype))
+        return RESTS[plan.strategy].values(job, tensors, coefficients, pieces)
+
+
+def _pieces(job: Job, points: _Points, data: Split, plan: Plan) -> Iterator[Piece]:
+    way = RESTS[plan.strategy]
+    with torch.inference_mode():
+        for inputs, target in data.chunks(plan.examples):
+            responses = way.prepare(job.cut.responses(points.first, as_tuple(inputs)))
+            yield Piece(responses, as_tuple(inputs), target)
+
+
+def _batches(
+    job: Job, points: _Points, data: Split, plan: Plan, *, look: bool
+) -> Iterator[list[Piece]]:
+    """Pieces of data, as many together as memory allows; the first few apart for a look."""
+    held: list[Piece] = []
+    size = 0
+    looked = not look
+    for piece in _pieces(job, points, data, plan):
+        held.append(piece)
+        size += piece.responses.numel() * piece.responses.element_size()
+        enough = not looked and sum(len(p.target) for p in held) >= _LOOK
+        if enough or size >= _RESPONSE_BYTES:
+            yield held
+            held, size, looked = [], 0, True
+    if held:
+        yield held
+
+
+def _plan(objective: Objective, job: Job, points: _Points, data: Split, key: str) -> Plan:
+    """The fastest way to run the rest, by a short measurement."""
+    models = len(points.coefficients)
+    prepared: dict[tuple[str, int], list[Piece]] = {}
+
+    def run(plan: Plan) -> int:
+        few = data.take(plan.examples * _PIECES)
+        if (plan.strategy, plan.examples) not in prepared:
+            prepared.clear()
+            prepared[plan.strategy, plan.examples] = list(_pieces(job, points, few, plan))
+        rows = torch.arange(min(plan.models, models), device=points.coefficients.device)
+        points.values(job, rows, prepared[plan.strategy, plan.examples], plan)
+        return len(rows) * len(few)
+
+    bucket = 1 << (models.bit_length() - 1)
+    return objective._engine.planner.choose(
+        f"rest {key} of {1 << (len(data).bit_length() - 1)} points {min(bucket, _MODELS[-1])}",
+        _candidates(job, models, len(data)),
+        run,
+    )
+
+
+def _candidates(job: Job, models: int, examples: int) -> Iterator[Plan]:
+    """Plans to try, the loop over models first, which works for every network."""
+    for size in dict.fromkeys(min(size, examples) for size in _EXAMPLES):
+        yield Plan("rest-loop", 1, size)
+    way = "rest-vmap" if job.cut.chain is None else "rest-stack"
+    for together in dict.fromkeys(min(m, models) for m in _MODELS):
+        for size in dict.fromkeys(min(size, examples) for size in _EXAMPLES_TOGETHER):
+            yield Plan(way, together, size)
+
+
+def _across(objective: Objective, measures: tuple[Criterion, ...], target: Tensor) -> Across | None:
+    """All measures of many models at once, where each allows it."""
+    functions = [across_models(measure, objective.loss, target) for measure in measures]
+    found = [function for function in functions if function is not None]
+    if len(found) < len(functions):
+        return None
+    return lambda outputs, part: torch.stack(
+        [f(outputs, part).to(torch.float64).sum(1) for f in found], dim=1
+    )

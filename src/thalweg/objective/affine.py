@@ -76,7 +76,7 @@ class FirstLayer:
             inputs: of the model, `[n, ...]` each.
 
         Returns:
-            `[points, n, ...]`, or `[points, rows · columns, n, ...]` split into the phases of
+            `[points, n, ...]`, or `[points, n, rows · columns, ...]` split into the phases of
             the pooling window, where the layer's output is pooled.
         """
         seen = self.before(*inputs)

@@ -32,11 +32,11 @@ _RESPONSE_BYTES = 1 << 26
 _LOOK = 256
 # How far the terms of a sum of responses may exceed it: three bits of the result.
 _CANCELLATION = 8.0
-# Examples of a piece and models carried out together, among which a plan is chosen.
-_EXAMPLES = (64, 32, 128, 256, 16)
-_EXAMPLES_TOGETHER = (256, 64, 1024)
-_MODELS = (16, 64, 4, 256)
-# Pieces of a measurement.
+# Models carried out together and examples of a piece, among which a plan is chosen.
+_LOOPS = ((8, 128), (4, 256), (8, 64), (16, 16))
+_STACKS = ((16, 256), (64, 64), (256, 256), (4, 1024), (8, 128))
+_MODELS = 256
+# Pieces of a measurement: as many as fall out of a cache that a single one would stay in.
 _PIECES = 4
 
 _cuts: WeakKeyDictionary[nn.Module, FirstLayer | None] = WeakKeyDictionary()
@@ -171,12 +171,12 @@ def _cut(objective: Objective) -> FirstLayer | None:
 
 def _is_stable(flat: Flat, cut: FirstLayer, objective: Objective) -> Tensor:
     """Points `[k]` where the first layer's weights are no small difference of large terms."""
-    columns = [
-        p for n, p in objective.layout.unflatten(flat.basis).items() if n in cut.names.values()
-    ]
-    weights = torch.cat([column.flatten(1) for column in columns], dim=1)
-    sums = torch.linalg.vector_norm(flat.coefficients @ weights, dim=1)
-    terms = flat.coefficients.abs() @ torch.linalg.vector_norm(weights, dim=1)
+    named = objective.layout.unflatten(flat.basis)
+    weights = torch.cat([named[name].flatten(1) for name in cut.names.values()], dim=1)
+    # |Σ c_j w_j|² = cᵀ G c with the products G of the terms among each other.
+    products = weights @ weights.T
+    sums = ((flat.coefficients @ products) * flat.coefficients).sum(1).clamp_min(0).sqrt()
+    terms = flat.coefficients.abs() @ products.diagonal().sqrt()
     return terms <= _CANCELLATION * sums
 
 
@@ -320,22 +320,34 @@ def _plan(objective: Objective, job: Job, points: _Points, data: Split, key: str
         points.values(job, rows, prepared[plan.strategy, plan.examples], plan)
         return len(rows) * len(few)
 
+    inputs = as_tuple(data.take(1).select(slice(None))[0])
+    response = job.cut.responses(points.first[:1], inputs)
+    each = response.numel() * response.element_size()
     bucket = 1 << (models.bit_length() - 1)
     return objective._engine.planner.choose(
-        f"rest {key} of {1 << (len(data).bit_length() - 1)} points {min(bucket, _MODELS[-1])}",
-        _candidates(job, models, len(data)),
+        f"rest {key} of {1 << (len(data).bit_length() - 1)} points {min(bucket, _MODELS)}",
+        _candidates(job, models, len(data), each),
         run,
     )
 
 
-def _candidates(job: Job, models: int, examples: int) -> Iterator[Plan]:
-    """Plans to try, the loop over models first, which works for every network."""
-    for size in dict.fromkeys(min(size, examples) for size in _EXAMPLES):
-        yield Plan("rest-loop", 1, size)
-    way = "rest-vmap" if job.cut.chain is None else "rest-stack"
-    for together in dict.fromkeys(min(m, models) for m in _MODELS):
-        for size in dict.fromkeys(min(size, examples) for size in _EXAMPLES_TOGETHER):
-            yield Plan(way, together, size)
+def _candidates(job: Job, models: int, examples: int, each: int) -> Iterator[Plan]:
+    """Plans to try, a loop over models first, which works for every network.
+
+    Args:
+        job: what to carry out.
+        models: points.
+        examples: of the split.
+        each: bytes of the first layer's output on one example.
+    """
+    ways = {"rest-loop": _LOOPS, "rest-vmap" if job.cut.chain is None else "rest-stack": _STACKS}
+    found = [
+        Plan(way, min(together, models), min(size, examples))
+        for way, sizes in ways.items()
+        for together, size in sizes
+        if together * size * each <= _RESPONSE_BYTES
+    ]
+    yield from dict.fromkeys(found or [Plan("rest-loop", 1, 1)])
 
 
 def _across(objective: Objective, measures: tuple[Criterion, ...], target: Tensor) -> Across | None:

@@ -60,23 +60,22 @@ def phases(image: Tensor, window: tuple[int, int]) -> Tensor:
     """Split an image into the `rows · columns` images whose elementwise maximum is its pooling.
 
     Args:
-        image: `[..., h, w]`.
+        image: `[n, ..., h, w]`.
         window: height and width of the tiling windows.
 
     Returns:
-        `[rows · columns, ..., h // rows, w // columns]`.
+        `[n, rows · columns, ..., h // rows, w // columns]`.
 
     Example:
-        >>> image = torch.arange(16.0).reshape(1, 4, 4)
-        >>> torch.equal(phases(image, (2, 2)).amax(0), SlicedMaxPool2d((2, 2))(image))
+        >>> image = torch.arange(32.0).reshape(2, 1, 4, 4)
+        >>> torch.equal(phases(image, (2, 2)).amax(1), SlicedMaxPool2d((2, 2))(image))
         True
     """
     rows, columns = window
     height, width = image.shape[-2] // rows * rows, image.shape[-1] // columns * columns
     image = image[..., :height, :width]
-    return torch.stack([
-        image[..., i::rows, j::columns] for i in range(rows) for j in range(columns)
-    ])  # fmt: skip
+    parts = [image[..., i::rows, j::columns] for i in range(rows) for j in range(columns)]
+    return torch.stack(parts, dim=1)
 
 
 def pool_before_relu(module: fx.GraphModule) -> None:

@@ -6,6 +6,7 @@ first layer's output is a combination of a few responses.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +17,9 @@ from torch.func import functional_call, vmap
 
 from thalweg.objective.affine import FirstLayer, Product
 from thalweg.objective.strategies import Head
+
+# Bytes of products whose maximum is taken next: what a core's cache holds.
+_BLOCK_BYTES = 1 << 21
 
 Across = Callable[[Tensor, Tensor], Tensor]
 """From outputs `[k, classes, n]` of many models and a target `[n]` to values `[k, q]`."""
@@ -124,9 +128,7 @@ class Mapped:
         sums = torch.zeros((), dtype=torch.float64, device=weights.device)
         with torch.no_grad():
             for piece in pieces:
-                hidden = _combined(weights, piece.responses)
-                if job.cut.window is not None:
-                    hidden = hidden.amax(1)
+                hidden = _pooled(job, weights, piece.responses)
 
                 def one(own: dict[str, Tensor], seen: Tensor, piece: Piece = piece) -> Tensor:
                     output = functional_call(job.cut.rest, own, (seen, *piece.inputs))
@@ -137,7 +139,7 @@ class Mapped:
 
 
 class Each:
-    """One model after the other, each on all pieces: works for every network."""
+    """One model after the other on each piece: works for every network."""
 
     def prepare(self, responses: Tensor) -> Tensor:
         """See :class:`Rest`."""
@@ -147,50 +149,59 @@ class Each:
         self, job: Job, tensors: dict[str, Tensor], coefficients: Tensor, pieces: Sequence[Piece]
     ) -> Tensor:
         """See :class:`Rest`."""
-        run = _Run(job)
-        rows = []
+        rest = _Replaceable(job.cut.rest)
+        weights = coefficients.to(pieces[0].responses)
+        sums = torch.zeros((), dtype=torch.float64, device=weights.device)
         with torch.inference_mode():
-            for i, own in enumerate(coefficients.tolist()):
-                named = {f"rest.{name}": tensor[i] for name, tensor in tensors.items()}
-                rows.append(functional_call(run, named, (own, pieces)))
-        return torch.stack(rows)
+            for piece in pieces:
+                hidden = _pooled(job, weights, piece.responses)
+                outputs = [
+                    rest.run({name: t[i] for name, t in tensors.items()}, seen, piece.inputs)
+                    for i, seen in enumerate(hidden)
+                ]
+                if job.across is not None and outputs[0].ndim == 2:
+                    sums = sums + job.across(torch.stack(outputs).transpose(1, 2), piece.target)
+                else:
+                    sums = sums + torch.stack([job.head(o, piece.target) for o in outputs])
+        return sums
 
 
-class _Run(nn.Module):
-    """The rest on all pieces, as a module: its parameters are replaced once, not once a piece."""
+class _Replaceable:
+    """A copy of a module whose parameters are replaced in place, cheaper than a functional call."""
 
-    def __init__(self, job: Job) -> None:
-        super().__init__()
-        self.rest = job.cut.rest
-        self._job = job
+    def __init__(self, module: nn.Module) -> None:
+        self._module = copy.deepcopy(module)
+        first: dict[int, str] = {}
+        self._slots: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        for name, parameter in self._module.named_parameters(remove_duplicate=False):
+            owner, _, leaf = name.rpartition(".")
+            slot = self._module.get_submodule(owner)._parameters, leaf
+            self._slots.setdefault(first.setdefault(id(parameter), name), []).append(slot)
 
-    def forward(self, coefficients: list[float], pieces: Sequence[Piece]) -> Tensor:
-        """Values `[q]` of one model."""
-        outputs: list[Any] = []
-        buffer: Tensor | None = None
-        for piece in pieces:
-            first, *others = piece.responses
-            if buffer is None or buffer.shape != first.shape:
-                buffer = torch.empty_like(first)
-            # The first coefficient is one.
-            torch.add(first, others[0], alpha=coefficients[1], out=buffer)
-            for response, coefficient in zip(others[1:], coefficients[2:], strict=True):
-                buffer.add_(response, alpha=coefficient)
-            if self._job.cut.window is not None:
-                outputs.append(self.rest(buffer.amax(0), *piece.inputs))
-            else:
-                outputs.append(self.rest(buffer, *piece.inputs))
-                buffer = None  # it may live on in the output
-        sizes = [len(piece.target) for piece in pieces]
-        if all(isinstance(o, Tensor) and o.shape[:1] == (n,) for o, n in zip(outputs, sizes)):
-            return self._job.head(torch.cat(outputs), torch.cat([p.target for p in pieces]))
-        values = [self._job.head(o, p.target) for o, p in zip(outputs, pieces, strict=True)]
-        return torch.stack(values).sum(0)
+    def run(self, tensors: dict[str, Tensor], seen: Tensor, inputs: tuple[Tensor, ...]) -> Any:
+        """Output at some parameters."""
+        for name, tensor in tensors.items():
+            for owner, leaf in self._slots[name]:
+                owner[leaf] = tensor
+        return self._module(seen, *inputs)
+
+
+def _pooled(job: Job, coefficients: Tensor, responses: Tensor) -> Tensor:
+    """What the rest sees, `[k, n, ...]`."""
+    if job.cut.window is None:
+        return _combined(coefficients, responses)
+    # [1 + m, n, phases, ...]: products that fit the cache until their maximum is taken.
+    each = responses[0, 0].numel() * responses.element_size() * len(coefficients)
+    parts = [
+        _combined(coefficients, block).amax(2)
+        for block in responses.split(max(1, _BLOCK_BYTES // each), dim=1)
+    ]
+    return torch.cat(parts, dim=1)
 
 
 def _combined(coefficients: Tensor, responses: Tensor) -> Tensor:
     """`[k, 1 + m]` times `[1 + m, ...]`, one product."""
-    product = coefficients @ responses.reshape(len(responses), -1)
+    product = coefficients @ responses.flatten(1)
     return product.reshape(len(coefficients), *responses.shape[1:])
 
 

@@ -20,13 +20,14 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from thalweg.objective.chain import _ELEMENTWISE_METHODS, _step
-from thalweg.objective.pooling import SlicedMaxPool2d, phases, pool_before_relu
+from thalweg.objective.pooling import SlicedMaxPool2d, phases, pool_before_relu, relu_in_place
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 # What may stand between the data and the layer, beside functions and methods of tensors.
 _SHAPING = (nn.Flatten, nn.Unflatten, nn.Identity)
 _IN_PLACE: dict[object, Callable[[Tensor], Tensor]] = {
-    nn.ReLU: torch.relu_, F.relu: torch.relu_, torch.relu: torch.relu_, "relu": torch.relu_,
+    nn.ReLU: torch.relu_, F.relu: torch.relu_, torch.relu: torch.relu_, torch.relu_: torch.relu_,
+    "relu": torch.relu_,
     nn.Sigmoid: torch.sigmoid_, F.sigmoid: torch.sigmoid_, torch.sigmoid: torch.sigmoid_,
     "sigmoid": torch.sigmoid_, nn.Tanh: torch.tanh_, F.tanh: torch.tanh_, torch.tanh: torch.tanh_,
     "tanh": torch.tanh_,
@@ -80,18 +81,12 @@ class FirstLayer:
             the pooling window, where the layer's output is pooled.
         """
         seen = self.before(*inputs)
-        outputs: Tensor | None = None
-        for i, tensors in enumerate(points):
+        outputs = []
+        for tensors in points:
             own = {name: tensors[there] for name, there in self.names.items()}
             output = functional_call(self.layer, own, (seen,))
-            if self.window is not None:
-                output = phases(output, self.window)
-            if outputs is None:
-                outputs = output.new_empty((len(points), *output.shape))
-            outputs[i] = output
-        if outputs is None:
-            raise RuntimeError("no point of weight space to take the first layer at")
-        return outputs
+            outputs.append(output if self.window is None else phases(output, self.window))
+        return torch.stack(outputs)
 
 
 def first_layer(model: nn.Module, trainable: tuple[str, ...]) -> FirstLayer | None:
@@ -212,7 +207,7 @@ def _rest(model: nn.Module, name: str) -> tuple[fx.GraphModule, tuple[int, int] 
             window = taken.kernel
             pool.replace_all_uses_with(response)
             rest.graph.erase_node(pool)
-    rest.recompile()
+    relu_in_place(rest)
     return rest.eval(), window
 
 

@@ -42,6 +42,10 @@ class SlicedMaxPool2d(nn.Module):
         return reduce(torch.maximum, (tall[..., j::columns] for j in range(columns)))
 
 
+# Layers that return memory of their own.
+_OVERWRITABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, SlicedMaxPool2d)
+
+
 def with_fast_pooling(model: nn.Module) -> nn.Module:
     """A copy for evaluation with its tiling max-pool layers replaced; the model if it has none."""
     if not any(_tiles(layer) for layer in model.modules()):
@@ -113,6 +117,32 @@ def pool_before_relu(module: fx.GraphModule) -> None:
     module.recompile()
 
 
+def relu_in_place(module: fx.GraphModule) -> None:
+    """Let a relu overwrite the output of a layer that nothing else looks at, in a traced module.
+
+    Args:
+        module: its graph is changed; it is no longer fit for gradients.
+
+    Example:
+        >>> module = fx.symbolic_trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU()))
+        >>> relu_in_place(module)
+        >>> [node.target for node in module.graph.nodes][2] is torch.relu_
+        True
+    """
+    graph = module.graph
+    for node in list(graph.nodes):
+        if not _is_relu(node, module):
+            continue
+        source = node.all_input_nodes[0]
+        layer = source.op == "call_module" and module.get_submodule(str(source.target))
+        if len(source.users) == 1 and type(layer) in _OVERWRITABLE and not _hooked(layer):
+            with graph.inserting_before(node):
+                relu = graph.call_function(torch.relu_, (source,))
+            node.replace_all_uses_with(relu)
+            graph.erase_node(node)
+    module.recompile()
+
+
 def _window(node: fx.Node, module: fx.GraphModule) -> tuple[int, int] | None:
     """The window of a node that pools windows which tile the image; None for any other."""
     if node.op == "call_module":
@@ -131,7 +161,7 @@ def _window(node: fx.Node, module: fx.GraphModule) -> tuple[int, int] | None:
 def _is_relu(node: fx.Node, module: fx.GraphModule) -> bool:
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
-        return type(layer) is nn.ReLU and not layer._forward_hooks
+        return type(layer) is nn.ReLU and not _hooked(layer)
     functions = node.op == "call_function" and node.target in (F.relu, torch.relu)
     return functions or (node.op == "call_method" and node.target == "relu")
 
@@ -144,9 +174,12 @@ def _tiles(layer: nn.Module) -> bool:
         and _pair(layer.dilation) == (1, 1)
         and not layer.ceil_mode
         and not layer.return_indices
-        and not layer._forward_hooks
-        and not layer._forward_pre_hooks
+        and not _hooked(layer)
     )
+
+
+def _hooked(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _pair(size: Any) -> tuple[int, int]:

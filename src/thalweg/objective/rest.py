@@ -191,12 +191,13 @@ def _pooled(job: Job, coefficients: Tensor, responses: Tensor) -> Tensor:
     if job.cut.window is None:
         return _combined(coefficients, responses)
     # [1 + m, n, phases, ...]: products that fit the cache until their maximum is taken.
+    _, examples, _, *shape = responses.shape
     each = responses[0, 0].numel() * responses.element_size() * len(coefficients)
-    parts = [
-        _combined(coefficients, block).amax(2)
-        for block in responses.split(max(1, _BLOCK_BYTES // each), dim=1)
-    ]
-    return torch.cat(parts, dim=1)
+    size = max(1, _BLOCK_BYTES // each)
+    pooled = responses.new_empty((len(coefficients), examples, *shape))
+    for block, into in zip(responses.split(size, dim=1), pooled.split(size, dim=1), strict=True):
+        torch.amax(_combined(coefficients, block), dim=2, out=into)
+    return pooled
 
 
 def _combined(coefficients: Tensor, responses: Tensor) -> Tensor:

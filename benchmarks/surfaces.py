@@ -1,17 +1,17 @@
-"""A 51 × 51 plane of weight space on 2,000 images: against a loop of load_state_dict and forward."""
+"""A 51 x 51 plane of weight space, against a loop of load_state_dict and forward."""
 
 from __future__ import annotations
 
 import copy
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from benchmarks.measure import machine
 from thalweg import Objective, surface
@@ -160,7 +160,7 @@ def _directions(objective: Objective, origin: Tensor, seed: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _reference(case: _Case, base: Tensors, steps: list[Tensors], points: Tensor) -> list[float]:
+def _reference(case: _Case, base: Tensors, steps: Sequence[Tensors], points: Tensor) -> list[float]:
     """The plain loop, as one writes it in a script."""
     model, (x, y) = copy.deepcopy(case.model), case.data
     values = []
@@ -171,7 +171,7 @@ def _reference(case: _Case, base: Tensors, steps: list[Tensors], points: Tensor)
     return values
 
 
-def _exact(case: _Case, base: Tensors, steps: list[Tensors], points: Tensor) -> Tensor:
+def _exact(case: _Case, base: Tensors, steps: Sequence[Tensors], points: Tensor) -> Tensor:
     """The same loop in float64."""
     x, y = case.data
     twin = replace(

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 
 from thalweg.objective.chain import _ELEMENTWISE_METHODS, _step
 from thalweg.objective.pooling import SlicedMaxPool2d, phases, pool_before_relu, relu_in_place
@@ -61,7 +60,7 @@ class FirstLayer:
             None where it is no such chain.
     """
 
-    layer: nn.Module
+    layer: nn.Linear | nn.Conv1d | nn.Conv2d
     names: Mapping[str, str]
     before: fx.GraphModule
     rest: fx.GraphModule
@@ -83,8 +82,12 @@ class FirstLayer:
         seen = self.before(*inputs)
         outputs = []
         for tensors in points:
-            own = {name: tensors[there] for name, there in self.names.items()}
-            output = functional_call(self.layer, own, (seen,))
+            weight = tensors[self.names["weight"]]
+            bias = tensors[self.names["bias"]] if "bias" in self.names else None
+            if isinstance(self.layer, nn.Linear):
+                output = F.linear(seen, weight, bias)
+            else:
+                output = self.layer._conv_forward(seen, weight, bias)
             outputs.append(output if self.window is None else phases(output, self.window))
         return torch.stack(outputs)
 
@@ -107,6 +110,8 @@ def first_layer(model: nn.Module, trainable: tuple[str, ...]) -> FirstLayer | No
     if graph is None or node is None:
         return None
     layer = model.get_submodule(str(node.target))
+    if not isinstance(layer, _LAYERS):
+        return None
     known = {id(p): name for name, p in model.named_parameters() if name in trainable}
     names = {name: known.get(id(p)) for name, p in layer.named_parameters()}
     rest, window = _rest(model, node.name)

@@ -153,7 +153,8 @@ def _is_cross_entropy(loss: Loss) -> bool:
     if loss is F.cross_entropy:
         return True
     return (
-        type(loss) is torch.nn.CrossEntropyLoss
+        isinstance(loss, torch.nn.CrossEntropyLoss)
+        and type(loss) is torch.nn.CrossEntropyLoss
         and loss.weight is None
         and loss.label_smoothing == 0
         and loss.ignore_index < 0

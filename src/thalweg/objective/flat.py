@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,8 +21,9 @@ from thalweg.objective.criterion import Criterion, across_models
 from thalweg.objective.objective import Evaluation, Objective
 from thalweg.objective.planning import Plan
 from thalweg.objective.rest import RESTS, Across, Job, Piece
-from thalweg.objective.splits import Split
+from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import as_tuple
+from thalweg.objective.workers import in_threads
 from thalweg.parameters import Layout
 
 # Bytes of models evaluated together where nothing is reused.
@@ -38,6 +40,9 @@ _STACKS = ((16, 256), (64, 64), (256, 256), (4, 1024), (8, 128))
 _MODELS = 256
 # Pieces of a measurement: as many as fall out of a cache that a single one would stay in.
 _PIECES = 4
+
+Chunk = tuple[Inputs, Tensor]
+"""Inputs and targets of some examples."""
 
 _cuts: WeakKeyDictionary[nn.Module, FirstLayer | None] = WeakKeyDictionary()
 
@@ -219,7 +224,11 @@ def _reusing(
     job = Job(cut, objective._evaluation(measures).head, _across(objective, measures, data.target))
     points = _Points.of(objective, cut, flat)
     names = "+".join(measure.name for measure in measures)
-    plan = _plan(objective, job, points, data, f"{split} {names}")
+    # Bytes of the first layer's output on one example.
+    one = job.cut.responses(points.first[:1], as_tuple(data.take(1).select(slice(None))[0]))
+    each = one.numel() * one.element_size()
+    plan = _plan(objective, job, points, data, f"{split} {names}", each)
+    together = max(1, _RESPONSE_BYTES // (each * len(points.first) * plan.examples))
     level = None
     if ceiling is not None and first.is_nonnegative(objective.loss):
         level = first.unfinish(ceiling)
@@ -227,9 +236,11 @@ def _reusing(
     alive = torch.arange(k, device=flat.basis.device)
     sums = torch.zeros(k, len(measures), dtype=torch.float64, device=flat.basis.device)
     samples = done = 0
-    for pieces in _batches(job, points, data, plan, look=level is not None):
-        for rows in alive.split(plan.models):
-            sums[rows] += points.values(job, rows, pieces, plan)
+    for chunks in _batches(data, plan.examples, together, look=level is not None):
+        pieces = _pieces(job, points, chunks, plan)
+        groups = alive.split(plan.models)
+        values = in_threads(partial(points.values, job, pieces, plan), groups)
+        sums[alive] += torch.cat(values)
         size = sum(len(piece.target) for piece in pieces)
         samples += size * len(alive)
         done += size
@@ -273,62 +284,61 @@ class _Points:
         parts = [flat.basis[:, :0], *(named[name].flatten(1) for name in names)]
         return cls(first, torch.cat(parts, dim=1), layout, flat.coefficients)
 
-    def values(self, job: Job, rows: Tensor, pieces: Sequence[Piece], plan: Plan) -> Tensor:
+    def values(self, job: Job, pieces: Sequence[Piece], plan: Plan, rows: Tensor) -> Tensor:
         """Values `[rows, q]` of some models on some pieces."""
         coefficients = self.coefficients[rows]
         tensors = self.layout.unflatten((coefficients @ self.rest).to(self.layout.dtype))
         return RESTS[plan.strategy].values(job, tensors, coefficients, pieces)
 
 
-def _pieces(job: Job, points: _Points, data: Split, plan: Plan) -> Iterator[Piece]:
-    way = RESTS[plan.strategy]
-    with torch.inference_mode():
-        for inputs, target in data.chunks(plan.examples):
-            responses = way.prepare(job.cut.responses(points.first, as_tuple(inputs)))
-            yield Piece(responses, as_tuple(inputs), target)
+def _pieces(job: Job, points: _Points, chunks: Sequence[Chunk], plan: Plan) -> list[Piece]:
+    """Chunks of data with the first layer's responses to them."""
+
+    def piece(chunk: Chunk) -> Piece:
+        inputs, target = as_tuple(chunk[0]), chunk[1]
+        with torch.inference_mode():
+            responses = RESTS[plan.strategy].prepare(job.cut.responses(points.first, inputs))
+        return Piece(responses, inputs, target)
+
+    return in_threads(piece, chunks)
 
 
-def _batches(
-    job: Job, points: _Points, data: Split, plan: Plan, *, look: bool
-) -> Iterator[list[Piece]]:
-    """Pieces of data, as many together as memory allows; the first few apart for a look."""
-    held: list[Piece] = []
-    size = 0
-    looked = not look
-    for piece in _pieces(job, points, data, plan):
-        held.append(piece)
-        size += piece.responses.numel() * piece.responses.element_size()
-        enough = not looked and sum(len(p.target) for p in held) >= _LOOK
-        if enough or size >= _RESPONSE_BYTES:
-            yield held
-            held, size, looked = [], 0, True
-    if held:
-        yield held
+def _batches(data: Split, size: int, together: int, *, look: bool) -> Iterator[list[Chunk]]:
+    """Chunks of `size` examples, `together` at a time; the first few apart for a look."""
+    chunks = list(data.chunks(size))
+    start = 0
+    while start < len(chunks):
+        end = start + (min(together, -(-_LOOK // size)) if look and not start else together)
+        yield chunks[start:end]
+        start = end
 
 
-def _plan(objective: Objective, job: Job, points: _Points, data: Split, key: str) -> Plan:
+def _plan(
+    objective: Objective, job: Job, points: _Points, data: Split, key: str, each: int
+) -> Plan:
     """The fastest way to run the rest, by a short measurement."""
     models = len(points.coefficients)
     prepared: dict[tuple[str, int], list[Piece]] = {}
 
     def run(plan: Plan) -> int:
         few = data.take(plan.examples * _PIECES)
-        if (plan.strategy, plan.examples) not in prepared:
+        way = plan.strategy, plan.examples
+        if way not in prepared:
             prepared.clear()
-            prepared[plan.strategy, plan.examples] = list(_pieces(job, points, few, plan))
+            prepared[way] = _pieces(job, points, list(few.chunks(plan.examples)), plan)
         rows = torch.arange(min(plan.models, models), device=points.coefficients.device)
-        points.values(job, rows, prepared[plan.strategy, plan.examples], plan)
-        return len(rows) * len(few)
+        groups = [rows] * torch.get_num_threads()
+        in_threads(partial(points.values, job, prepared[way], plan), groups)
+        return len(groups) * len(rows) * len(few)
 
-    inputs = as_tuple(data.take(1).select(slice(None))[0])
-    response = job.cut.responses(points.first[:1], inputs)
-    each = response.numel() * response.element_size()
-    bucket = 1 << (models.bit_length() - 1)
-    return objective._engine.planner.choose(
-        f"rest {key} of {1 << (len(data).bit_length() - 1)} points {min(bucket, _MODELS)}",
-        _candidates(job, models, len(data), each),
-        run,
-    )
+    sizes = f"of {_power(len(data))} points {min(_power(models), _MODELS)}"
+    candidates = _candidates(job, models, len(data), each)
+    return objective._engine.planner.choose(f"rest {key} {sizes}", candidates, run)
+
+
+def _power(number: int) -> int:
+    """The largest power of two that is not larger."""
+    return 1 << (number.bit_length() - 1)
 
 
 def _candidates(job: Job, models: int, examples: int, each: int) -> Iterator[Plan]:

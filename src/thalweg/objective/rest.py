@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from thalweg.objective.affine import FirstLayer, Product
 from thalweg.objective.strategies import Head
@@ -124,6 +124,7 @@ class Mapped:
         self, job: Job, tensors: dict[str, Tensor], coefficients: Tensor, pieces: Sequence[Piece]
     ) -> Tensor:
         """See :class:`Rest`."""
+        rest = _Replaceable(job.cut.rest)
         weights = coefficients.to(pieces[0].responses)
         sums = torch.zeros((), dtype=torch.float64, device=weights.device)
         with torch.no_grad():
@@ -131,8 +132,7 @@ class Mapped:
                 hidden = _pooled(job, weights, piece.responses)
 
                 def one(own: dict[str, Tensor], seen: Tensor, piece: Piece = piece) -> Tensor:
-                    output = functional_call(job.cut.rest, own, (seen, *piece.inputs))
-                    return job.head(output, piece.target)
+                    return job.head(rest.run(own, seen, piece.inputs), piece.target)
 
                 sums = sums + vmap(one)(tensors, hidden)
         return sums

@@ -6,9 +6,15 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn import functional
 
-from thalweg.objective.pooling import SlicedMaxPool2d, with_fast_pooling
+from thalweg.objective.pooling import (
+    SlicedMaxPool2d,
+    pool_before_relu,
+    relu_in_place,
+    with_fast_pooling,
+)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, (2, 3), (3, 1)])
@@ -63,7 +69,9 @@ def test_pooling_before_relu_changes_no_bit():
     pool_before_relu(traced)
     with torch.no_grad():
         assert torch.equal(traced(image).nan_to_num(7.0), model(image).nan_to_num(7.0))
-    kinds = [type(traced.get_submodule(str(n.target))) for n in traced.graph.nodes if "module" in n.op]
+    kinds = [
+        type(traced.get_submodule(str(n.target))) for n in traced.graph.nodes if "module" in n.op
+    ]
     assert kinds == [nn.Conv2d, SlicedMaxPool2d, nn.ReLU, nn.Conv2d]
 
 

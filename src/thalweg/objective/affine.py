@@ -13,24 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from thalweg.objective.chain import _ELEMENTWISE_METHODS, _step
 from thalweg.objective.pooling import SlicedMaxPool2d, phases, pool_before_relu, relu_in_place
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 # What may stand between the data and the layer, beside functions and methods of tensors.
 _SHAPING = (nn.Flatten, nn.Unflatten, nn.Identity)
+# Elementwise steps of a chain that overwrite what they get, by module, function and method.
 _IN_PLACE: dict[object, Callable[[Tensor], Tensor]] = {
     nn.ReLU: torch.relu_, F.relu: torch.relu_, torch.relu: torch.relu_, torch.relu_: torch.relu_,
-    "relu": torch.relu_,
     nn.Sigmoid: torch.sigmoid_, F.sigmoid: torch.sigmoid_, torch.sigmoid: torch.sigmoid_,
-    "sigmoid": torch.sigmoid_, nn.Tanh: torch.tanh_, F.tanh: torch.tanh_, torch.tanh: torch.tanh_,
-    "tanh": torch.tanh_,
+    nn.Tanh: torch.tanh_, F.tanh: torch.tanh_, torch.tanh: torch.tanh_,
+    "relu": torch.relu_, "sigmoid": torch.sigmoid_, "tanh": torch.tanh_,
 }  # fmt: skip
+_ELEMENTWISE_MODULES = (
+    nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.ReLU6, nn.Hardtanh, nn.Mish, nn.SELU,
+    nn.CELU, nn.LogSigmoid, nn.Dropout, nn.Identity,
+)  # fmt: skip
+_ELEMENTWISE_FUNCTIONS = {F.leaky_relu, F.gelu, F.silu, F.elu, F.softplus}
 
 
 @dataclass(frozen=True)
@@ -245,19 +251,25 @@ def _chain(rest: fx.GraphModule, names: Mapping[str, str]) -> tuple[ChainStep, .
 def _chain_step(
     node: fx.Node, modules: Mapping[str, nn.Module], names: Mapping[str, str]
 ) -> ChainStep | None:
-    key: object = node.target
     if node.op == "call_module":
         layer = modules[str(node.target)]
         if _hooked(layer):
             return None
-        key = type(layer)
-        if key is nn.Linear:
+        if type(layer) is nn.Linear:
             weight, bias = (names.get(f"{node.target}.{part}") for part in ("weight", "bias"))
             trained = weight is not None and (layer.bias is None or bias is not None)
             return Product(weight, bias) if weight is not None and trained else None
-    elif node.op == "call_method" and key not in _ELEMENTWISE_METHODS:
-        return None
-    if key in _IN_PLACE:
-        return _IN_PLACE[key]
-    step = _step(node, modules)
-    return step if callable(step) else None
+        own = layer if type(layer) in _ELEMENTWISE_MODULES else None
+        return _IN_PLACE.get(type(layer), own)
+    if node.target in _IN_PLACE:
+        return _IN_PLACE[node.target]
+    if node.op == "call_function" and node.target in _ELEMENTWISE_FUNCTIONS:
+        function: Callable[..., Tensor] = node.target  # type: ignore[assignment]
+        return partial(_called, function, node.args[1:], dict(node.kwargs))
+    return None
+
+
+def _called(
+    function: Callable[..., Tensor], rest: tuple[Any, ...], options: dict[str, Any], hidden: Tensor
+) -> Tensor:
+    return function(hidden, *rest, **options)

@@ -28,10 +28,11 @@ from thalweg.parameters import Layout
 
 # Bytes of models evaluated together where nothing is reused.
 _STACK_BYTES = 1 << 28
-# Bytes of first-layer responses kept at a time.
-_RESPONSE_BYTES = 1 << 26
-# Examples looked at before the first models may leave.
-_LOOK = 256
+# Bytes of first-layer responses kept at a time, and of sums of them.
+_RESPONSE_BYTES = 1 << 28
+_SUM_BYTES = 1 << 26
+# How often models may leave on the way through the data.
+_LOOKS = 8
 # How far the terms of a sum of responses may exceed it: three bits of the result.
 _CANCELLATION = 8.0
 # Models carried out together and examples of a piece, among which a plan is chosen.
@@ -146,8 +147,10 @@ def evaluate_on(
     """
     flat = Flat.through(origin.to(objective.device), directions, coordinates)
     cut = _cut(objective)
-    # Responses along the directions cost as much as so many first layers.
-    if cut is None or len(flat) <= 2 * len(flat.basis):
+    responses = len(flat.basis)
+    # A few points are evaluated sooner than the responses to all directions; and a layer that
+    # sees hardly more numbers than there are responses is no dearer than their sum.
+    if cut is None or len(flat) <= 2 * responses or cut.layer.weight[0].numel() <= responses:
         return _plain(objective, flat, split, measures, ceiling)
     stable = _is_stable(flat, cut, objective).cpu()
     parts = []
@@ -304,13 +307,12 @@ def _pieces(job: Job, points: _Points, chunks: Sequence[Chunk], plan: Plan) -> l
 
 
 def _batches(data: Split, size: int, together: int, *, look: bool) -> Iterator[list[Chunk]]:
-    """Chunks of `size` examples, `together` at a time; the first few apart for a look."""
+    """Chunks of `size` examples, `together` at a time, fewer where models may leave between."""
     chunks = list(data.chunks(size))
-    start = 0
-    while start < len(chunks):
-        end = start + (min(together, -(-_LOOK // size)) if look and not start else together)
-        yield chunks[start:end]
-        start = end
+    if look:
+        together = min(together, max(1, len(chunks) // _LOOKS))
+    for start in range(0, len(chunks), together):
+        yield chunks[start : start + together]
 
 
 def _plan(
@@ -355,7 +357,7 @@ def _candidates(job: Job, models: int, examples: int, each: int) -> Iterator[Pla
         Plan(way, min(together, models), min(size, examples))
         for way, sizes in ways.items()
         for together, size in sizes
-        if together * size * each <= _RESPONSE_BYTES
+        if together * size * each <= _SUM_BYTES
     ]
     yield from dict.fromkeys(found or [Plan("rest-loop", 1, 1)])
 

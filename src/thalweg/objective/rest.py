@@ -170,7 +170,8 @@ class _Replaceable:
     """A copy of a module whose parameters are replaced in place, cheaper than a functional call."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._module = copy.deepcopy(module)
+        # The parameters are shared until they are replaced: they may be large.
+        self._module = copy.deepcopy(module, {id(p): p for p in module.parameters()})
         first: dict[int, str] = {}
         self._slots: dict[str, list[tuple[dict[str, Any], str]]] = {}
         for name, parameter in self._module.named_parameters(remove_duplicate=False):

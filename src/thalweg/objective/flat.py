@@ -23,7 +23,7 @@ from thalweg.objective.planning import Plan
 from thalweg.objective.rest import RESTS, Across, Job, Piece
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import as_tuple
-from thalweg.objective.workers import in_threads
+from thalweg.objective.workers import in_threads, workers
 from thalweg.parameters import Layout
 
 # Bytes of models evaluated together where nothing is reused.
@@ -31,6 +31,8 @@ _STACK_BYTES = 1 << 28
 # Bytes of first-layer responses kept at a time, and of sums of them.
 _RESPONSE_BYTES = 1 << 28
 _SUM_BYTES = 1 << 26
+# Points for a response above which a layer of few inputs is reused.
+_NARROW = 64
 # How often models may leave on the way through the data.
 _LOOKS = 8
 # How far the terms of a sum of responses may exceed it: three bits of the result.
@@ -147,10 +149,7 @@ def evaluate_on(
     """
     flat = Flat.through(origin.to(objective.device), directions, coordinates)
     cut = _cut(objective)
-    responses = len(flat.basis)
-    # A few points are evaluated sooner than the responses to all directions; and a layer that
-    # sees hardly more numbers than there are responses is no dearer than their sum.
-    if cut is None or len(flat) <= 2 * responses or cut.layer.weight[0].numel() <= responses:
+    if cut is None or len(flat) <= _least_points(cut, len(flat.basis)):
         return _plain(objective, flat, split, measures, ceiling)
     stable = _is_stable(flat, cut, objective).cpu()
     parts = []
@@ -175,6 +174,14 @@ def _cut(objective: Objective) -> FirstLayer | None:
     if model not in _cuts:
         _cuts[model] = first_layer(model, objective.layout.names)
     return _cuts[model]
+
+
+def _least_points(cut: FirstLayer, responses: int) -> int:
+    """Points up to which each of them alone is no dearer than the responses and their sums."""
+    # Where the layer sees hardly more numbers than there are responses, nothing but the handling
+    # of many points at once is gained.
+    narrow = cut.layer.weight[0].numel() <= responses
+    return responses * (_NARROW if narrow else 2)
 
 
 def _is_stable(flat: Flat, cut: FirstLayer, objective: Objective) -> Tensor:
@@ -238,11 +245,12 @@ def _reusing(
     n, k = len(data), len(flat)
     alive = torch.arange(k, device=flat.basis.device)
     sums = torch.zeros(k, len(measures), dtype=torch.float64, device=flat.basis.device)
+    threads = workers(alive.device)
     samples = done = 0
     for chunks in _batches(data, plan.examples, together, look=level is not None):
         pieces = _pieces(job, points, chunks, plan)
         groups = alive.split(plan.models)
-        values = in_threads(partial(points.values, job, pieces, plan), groups)
+        values = in_threads(partial(points.values, job, pieces, plan), groups, threads)
         sums[alive] += torch.cat(values)
         size = sum(len(piece.target) for piece in pieces)
         samples += size * len(alive)
@@ -303,7 +311,7 @@ def _pieces(job: Job, points: _Points, chunks: Sequence[Chunk], plan: Plan) -> l
             responses = RESTS[plan.strategy].prepare(job.cut.responses(points.first, inputs))
         return Piece(responses, inputs, target)
 
-    return in_threads(piece, chunks)
+    return in_threads(piece, chunks, workers(points.rest.device))
 
 
 def _batches(data: Split, size: int, together: int, *, look: bool) -> Iterator[list[Chunk]]:
@@ -329,8 +337,8 @@ def _plan(
             prepared.clear()
             prepared[way] = _pieces(job, points, list(few.chunks(plan.examples)), plan)
         rows = torch.arange(min(plan.models, models), device=points.coefficients.device)
-        groups = [rows] * torch.get_num_threads()
-        in_threads(partial(points.values, job, prepared[way], plan), groups)
+        groups = [rows] * workers(rows.device)
+        in_threads(partial(points.values, job, prepared[way], plan), groups, len(groups))
         return len(groups) * len(rows) * len(few)
 
     sizes = f"of {_power(len(data))} points {min(_power(models), _MODELS)}"

@@ -6,13 +6,30 @@ import argparse
 import inspect
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
-from benchmarks import memory, mnist_mlp, quadratic_sweep, scaling
+from benchmarks import (
+    gemm,
+    memory,
+    mnist_cnn,
+    mnist_mlp,
+    proof,
+    quadratic_sweep,
+    scaling,
+    surfaces,
+)
 from thalweg.errors import ThalwegError
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "quadratic-sweep": quadratic_sweep.run,
     "mnist-mlp": mnist_mlp.run,
+    "mnist-cnn": mnist_cnn.run,
+    "proof": proof.run,
+    "surface-mlp": surfaces.run_mlp,
+    "surface-lenet": surfaces.run_lenet,
+    "surface-tiny": surfaces.run_tiny,
+    "gemm": gemm.run,
     "scaling": scaling.run,
     "memory": memory.run,
 }
@@ -31,7 +48,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.list or given.name is None:
         for name, run in BENCHMARKS.items():
-            print(f"{name:16} {inspect.getdoc(inspect.getmodule(run))}")
+            print(f"{name:16} {_summary(run)}")
         return 0
     run = BENCHMARKS[given.name]
     known = inspect.signature(run).parameters
@@ -44,14 +61,36 @@ def main() -> int:
     if given.json or "pairs" not in document:  # no reference to set it beside
         print(json.dumps(document))
         return 0
-    print(f"{document['name']}: {document['pairs']} pairs at L0 = {document['threshold']:g}")
-    print(f"{'':20}{'ours':>14}{'reference':>14}{'ratio':>10}")
-    for key, ratio in document["ratios"].items():
-        mine, theirs = document["ours"][key], document["reference"][key]
-        print(f"{key:20}{mine:14.6g}{theirs:14.6g}{ratio:10.2f}")
-    for key in ("beads", "connected"):
-        print(f"{key:20}{document['ours'][key]:14}{document['reference'][key]:14}")
+    print(table(document))
     return 0
+
+
+def table(document: dict[str, Any]) -> str:
+    """A document as text: what it is about, then ours, the reference and their ratio."""
+    ours, reference, ratios = document["ours"], document["reference"], document["ratios"]
+    about = document.get("about")
+    if about is None:
+        about = f"{document['pairs']} pairs at L0 = {document['threshold']:g}"
+    lines = [f"{document['name']}: {about}", f"{'':26}{'ours':>14}{'reference':>14}{'ratio':>10}"]
+    for key in dict.fromkeys((*ratios, *ours)):
+        mine, theirs = ours.get(key), reference.get(key)
+        if any(isinstance(value, dict) for value in (mine, theirs)):
+            continue
+        ratio = f"{ratios[key]:10.3g}" if key in ratios else ""
+        lines.append(f"{key:26}{_cell(mine)}{_cell(theirs)}{ratio}".rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:14.6g}" if isinstance(value, float | int) else f"{value or '':>14}"
+
+
+def _summary(run: Callable[..., object]) -> str:
+    """First line of what a benchmark says of itself, or of its file."""
+    own = (inspect.getdoc(run) or "").splitlines()[0]
+    if own != "Run the benchmark.":
+        return own
+    return (inspect.getdoc(inspect.getmodule(run)) or "").splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from thalweg.connect import (
     verify,
 )
 from thalweg.errors import InputError, ThalwegError
+from thalweg.geometry import Surface, surface
 from thalweg.objective import Calibration, Criterion, Objective, Training
 from thalweg.parameters import Layout, load_checkpoint, save_checkpoint
 from thalweg.paths import Bezier, Polygonal, load_path, save_path
@@ -37,6 +38,7 @@ __all__ = [
     "Outcome",
     "Polygonal",
     "Progress",
+    "Surface",
     "ThalwegError",
     "Training",
     "bound_segment",
@@ -48,6 +50,7 @@ __all__ = [
     "profile",
     "save_checkpoint",
     "save_path",
+    "surface",
     "train",
     "verify",
 ]

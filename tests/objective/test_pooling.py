@@ -6,9 +6,15 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn import functional
 
-from thalweg.objective.pooling import SlicedMaxPool2d, with_fast_pooling
+from thalweg.objective.pooling import (
+    SlicedMaxPool2d,
+    pool_before_relu,
+    relu_in_place,
+    with_fast_pooling,
+)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, (2, 3), (3, 1)])
@@ -52,3 +58,47 @@ def test_one_pool_used_in_two_places_and_a_model_that_is_a_pool():
     image = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(with_fast_pooling(model)(image), model(image))
     assert torch.equal(with_fast_pooling(pool)(image), pool(image))
+
+
+def test_pooling_before_relu_changes_no_bit():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 2))
+    image = torch.randn(5, 1, 9, 11)
+    image[0, 0, 4, 4] = float("nan")
+    traced = fx.symbolic_trace(model)
+    pool_before_relu(traced)
+    with torch.no_grad():
+        assert torch.equal(traced(image).nan_to_num(7.0), model(image).nan_to_num(7.0))
+    kinds = [
+        type(traced.get_submodule(str(n.target))) for n in traced.graph.nodes if "module" in n.op
+    ]
+    assert kinds == [nn.Conv2d, SlicedMaxPool2d, nn.ReLU, nn.Conv2d]
+
+
+def test_a_relu_whose_output_is_used_twice_stays_where_it_is():
+    class Twice(nn.Module):
+        def forward(self, x):
+            hidden = torch.relu(x)
+            return functional.max_pool2d(hidden, 2).sum() + hidden.sum()
+
+    image = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    traced = fx.symbolic_trace(Twice())
+    pool_before_relu(traced)
+    assert torch.equal(traced(image), Twice()(image))
+
+
+def test_a_relu_overwrites_only_what_nothing_else_sees():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x):
+            hidden = self.layer(x)
+            return torch.relu(hidden) + hidden
+
+    model, x = Shared(), torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    traced = fx.symbolic_trace(model)
+    relu_in_place(traced)
+    with torch.no_grad():
+        assert torch.equal(traced(x), model(x))

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from thalweg.connect.connection import Profile
-from thalweg.objective import Criterion, Objective
-from thalweg.paths import Path, Polygonal, interpolate
+from thalweg.objective import Criterion, Objective, evaluate_on
+from thalweg.paths import Path, Polygonal
 
 # Examples of a split that carries no criterion, and of any split for the straight line, which
 # serves for comparison: a fair sample, since splits are shuffled.
@@ -50,15 +50,15 @@ def profile(objective: Objective, path: Path, points: int = 17) -> Profile:
     rows = max(1, _STACK_BYTES // (path.points.shape[1] * path.points.dtype.itemsize))
     for name, split in limited.splits.items():
         examples[name] = len(split)
-        along, across = [], []
-        for start in range(0, len(t), rows):
-            part = torch.from_numpy(t[start : start + rows])
-            along.append(_evaluate(limited, path.at(part), name, measures))
-            across.append(_evaluate(sample, interpolate(*ends, part), name, measures))
+        along = [
+            _evaluate(limited, path.at(torch.from_numpy(t[start : start + rows])), name, measures)
+            for start in range(0, len(t), rows)
+        ]
+        across = _evaluate_line(sample, *ends, torch.from_numpy(t), name, measures)
         for i, measure in enumerate(measures):
             key = f"{measure.name}/{name}"
             values[key] = _finite(torch.cat(along)[:, i])
-            linear[key] = _finite(torch.cat(across)[:, i])
+            linear[key] = _finite(across[:, i])
     return Profile(tuple(t.tolist()), tuple(beads.tolist()), values, linear, examples)
 
 
@@ -87,3 +87,17 @@ def _evaluate(
     objective: Objective, stack: Tensor, split: str, measures: tuple[Criterion, ...]
 ) -> Tensor:
     return objective.evaluate(stack.to(objective.device), split, measures).values
+
+
+def _evaluate_line(
+    objective: Objective,
+    start: Tensor,
+    end: Tensor,
+    t: Tensor,
+    split: str,
+    measures: tuple[Criterion, ...],
+) -> Tensor:
+    """Values at points of a straight line, which share the work of the first layer."""
+    start, end = start.to(objective.device), end.to(objective.device)
+    direction = (end.double() - start.double())[None]
+    return evaluate_on(objective, start, direction, t[:, None], split, measures).values

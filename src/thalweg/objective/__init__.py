@@ -3,6 +3,7 @@
 from thalweg.objective.batchnorm import Calibration
 from thalweg.objective.criterion import Criterion
 from thalweg.objective.explanation import Explanation, explain
+from thalweg.objective.flat import evaluate_on
 from thalweg.objective.objective import Evaluation, Gradients, Objective
 from thalweg.objective.recipe import Training
 from thalweg.objective.splits import Split
@@ -16,5 +17,6 @@ __all__ = [
     "Objective",
     "Split",
     "Training",
+    "evaluate_on",
     "explain",
 ]

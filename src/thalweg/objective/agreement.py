@@ -11,8 +11,8 @@ from torch import Tensor
 from thalweg.objective.splits import Inputs
 from thalweg.objective.strategies import STRATEGIES, Buffers, Work
 
-# Examples that are looked at.
-_EXAMPLES = 64
+EXAMPLES = 64
+"""Examples that are looked at."""
 
 _LOOP = STRATEGIES["loop"]
 
@@ -33,9 +33,9 @@ def values_agree(
     Raises:
         RuntimeError: if the strategy does not apply.
     """
-    inputs, target = _few(inputs), target[:_EXAMPLES]
+    inputs, target = _few(inputs), target[:EXAMPLES]
     got = STRATEGIES[strategy].values(work, stack, buffers, inputs, target)
-    rows = _some(len(stack))
+    rows = some(len(stack))
     own = [buffers[i] for i in rows] if buffers else []
     return _close(got[rows], _LOOP.values(work, stack[rows], own, inputs, target), stack.dtype)
 
@@ -57,8 +57,8 @@ def gradients_agree(
     Raises:
         RuntimeError: if the strategy does not apply.
     """
-    inputs, target = _few(inputs), target[:_EXAMPLES]
-    rows = _some(len(stack))
+    inputs, target = _few(inputs), target[:EXAMPLES]
+    rows = some(len(stack))
     quiet = replace(work, model=copy.deepcopy(work.model).eval())
     got = STRATEGIES[strategy].gradients(quiet, stack, inputs, target)
     before = torch.get_rng_state()
@@ -68,13 +68,26 @@ def gradients_agree(
     return all(_close(a[rows], b, stack.dtype) for a, b in zip(got, expected, strict=True))
 
 
+def reuse_agrees(got: Tensor, work: Work, stack: Tensor, inputs: Inputs, target: Tensor) -> bool:
+    """Whether values of a few points, got in parts, are those of the loop, to rounding.
+
+    Args:
+        got: `[k, q]`.
+        work: what is carried out.
+        stack: `[k, p]`, the points.
+        inputs: of a chunk.
+        target: likewise.
+    """
+    return _close(got, _LOOP.values(work, stack, [], inputs, target), stack.dtype)
+
+
 def _few(inputs: Inputs) -> Inputs:
     if isinstance(inputs, tuple):
-        return tuple(t[:_EXAMPLES] for t in inputs)
-    return inputs[:_EXAMPLES]
+        return tuple(t[:EXAMPLES] for t in inputs)
+    return inputs[:EXAMPLES]
 
 
-def _some(models: int) -> list[int]:
+def some(models: int) -> list[int]:
     """First, middle and last."""
     return sorted({0, models // 2, models - 1})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from thalweg.errors import InputError
@@ -111,6 +112,54 @@ def errors(output: Tensor, target: Tensor) -> Tensor:
         wrong = output.argmax(dim=1) != target
     wrong = wrong.to(output.dtype)
     return wrong if wrong.ndim == 1 else wrong.flatten(1).mean(1)
+
+
+def across_models(criterion: Criterion, loss: Loss, target: Tensor) -> Loss | None:
+    """A measure of many models at once, for outputs with the classes before the examples.
+
+    Args:
+        criterion: what to measure.
+        loss: the objective's.
+        target: class numbers `[n]` of all examples.
+
+    Returns:
+        A function of outputs `[k, classes, n]` and a target `[n]` with one value an example,
+        `[k, n]`, before :meth:`Criterion.finish`; None where the measure is not known to allow it.
+
+    Example:
+        >>> measure = across_models(Criterion("error_rate"), F.mse_loss, torch.tensor([1, 0]))
+        >>> measure(torch.eye(2).expand(3, 2, 2), torch.tensor([1, 0])).shape
+        torch.Size([3, 2])
+    """
+    numbers = target.ndim == 1 and not target.is_floating_point() and bool((target >= 0).all())
+    if not numbers:
+        return None
+    if criterion.measure == "error_rate":
+        return _errors_across
+    return _cross_entropy_across if _is_cross_entropy(criterion.per_example(loss)) else None
+
+
+def _errors_across(outputs: Tensor, target: Tensor) -> Tensor:
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0) != (target > 0)  # one logit an example
+    return outputs.argmax(1) != target
+
+
+def _cross_entropy_across(outputs: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, target.expand(len(outputs), -1), reduction="none")
+
+
+def _is_cross_entropy(loss: Loss) -> bool:
+    if loss is F.cross_entropy:
+        return True
+    return (
+        isinstance(loss, torch.nn.CrossEntropyLoss)
+        and type(loss) is torch.nn.CrossEntropyLoss
+        and loss.weight is None
+        and loss.label_smoothing == 0
+        and loss.ignore_index < 0
+        and loss.reduction in ("mean", "none")
+    )
 
 
 def total(value: Tensor, examples: int) -> Tensor:

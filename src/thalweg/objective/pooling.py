@@ -2,6 +2,8 @@
 
 On CPUs torch's max-pooling kernel also keeps indices for a backward pass; in an evaluation they
 are thrown away. For windows that do not overlap the maximum of a few strided views is the same.
+A relu before the pooling may as well follow it, where it sees a fraction of the elements: it is
+monotone and changes no value that it passes on.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from functools import reduce
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 
 
 class SlicedMaxPool2d(nn.Module):
@@ -39,6 +42,10 @@ class SlicedMaxPool2d(nn.Module):
         return reduce(torch.maximum, (tall[..., j::columns] for j in range(columns)))
 
 
+# Layers that return memory of their own.
+_OVERWRITABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, SlicedMaxPool2d)
+
+
 def with_fast_pooling(model: nn.Module) -> nn.Module:
     """A copy for evaluation with its tiling max-pool layers replaced; the model if it has none."""
     if not any(_tiles(layer) for layer in model.modules()):
@@ -53,6 +60,112 @@ def with_fast_pooling(model: nn.Module) -> nn.Module:
     return model
 
 
+def phases(image: Tensor, window: tuple[int, int]) -> Tensor:
+    """Split an image into the `rows · columns` images whose elementwise maximum is its pooling.
+
+    Args:
+        image: `[n, ..., h, w]`.
+        window: height and width of the tiling windows.
+
+    Returns:
+        `[n, rows · columns, ..., h // rows, w // columns]`.
+
+    Example:
+        >>> image = torch.arange(32.0).reshape(2, 1, 4, 4)
+        >>> torch.equal(phases(image, (2, 2)).amax(1), SlicedMaxPool2d((2, 2))(image))
+        True
+    """
+    rows, columns = window
+    height, width = image.shape[-2] // rows * rows, image.shape[-1] // columns * columns
+    image = image[..., :height, :width]
+    parts = [image[..., i::rows, j::columns] for i in range(rows) for j in range(columns)]
+    return torch.stack(parts, dim=1)
+
+
+def pool_before_relu(module: fx.GraphModule) -> None:
+    """Let tiling max-pooling go before the relu that feeds it, in a traced module, in place.
+
+    Args:
+        module: its graph is changed, and its max-pooling replaced by :class:`SlicedMaxPool2d`.
+
+    Example:
+        >>> module = fx.symbolic_trace(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)))
+        >>> pool_before_relu(module)
+        >>> [node.name for node in module.graph.nodes]
+        ['input_1', 'pool_0', '_0', 'output']
+    """
+    graph = module.graph
+    for node in list(graph.nodes):
+        window = _window(node, module)
+        if window is None:
+            continue
+        name = f"pool_{len([n for n, _ in module.named_children() if n.startswith('pool_')])}"
+        module.add_submodule(name, SlicedMaxPool2d(window))
+        source = node.args[0]
+        if not isinstance(source, fx.Node):
+            continue
+        with graph.inserting_before(node):
+            pool = graph.call_module(name, (source,))
+        node.replace_all_uses_with(pool)
+        graph.erase_node(node)
+        alone = len(source.users) == 1 and _is_relu(source, module)
+        if alone and len(source.all_input_nodes[0].users) == 1:
+            pool.replace_all_uses_with(source)
+            pool.replace_input_with(source, source.all_input_nodes[0])
+            source.replace_input_with(source.all_input_nodes[0], pool)
+            pool.append(source)
+    module.recompile()
+
+
+def relu_in_place(module: fx.GraphModule) -> None:
+    """Let a relu overwrite the output of a layer that nothing else looks at, in a traced module.
+
+    Args:
+        module: its graph is changed; it is no longer fit for gradients.
+
+    Example:
+        >>> module = fx.symbolic_trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU()))
+        >>> relu_in_place(module)
+        >>> [node.target for node in module.graph.nodes][2] is torch.relu_
+        True
+    """
+    graph = module.graph
+    for node in list(graph.nodes):
+        if not _is_relu(node, module):
+            continue
+        source = node.all_input_nodes[0]
+        layer = source.op == "call_module" and module.get_submodule(str(source.target))
+        if len(source.users) == 1 and type(layer) in _OVERWRITABLE and not _hooked(layer):
+            with graph.inserting_before(node):
+                relu = graph.call_function(torch.relu_, (source,))
+            node.replace_all_uses_with(relu)
+            graph.erase_node(node)
+    module.recompile()
+
+
+def _window(node: fx.Node, module: fx.GraphModule) -> tuple[int, int] | None:
+    """The window of a node that pools windows which tile the image; None for any other."""
+    if node.op == "call_module":
+        layer = module.get_submodule(str(node.target))
+        if isinstance(layer, SlicedMaxPool2d):
+            return layer.kernel
+        return _pair(layer.kernel_size) if _tiles(layer) else None
+    if node.op != "call_function" or node.target is not F.max_pool2d or len(node.args) > 2:
+        return None
+    given = dict(node.kwargs)
+    kernel = node.args[1] if len(node.args) == 2 else given.pop("kernel_size", None)
+    rest = nn.MaxPool2d(kernel, **given)  # type: ignore[arg-type]
+    return _pair(rest.kernel_size) if _tiles(rest) else None
+
+
+def _is_relu(node: fx.Node, module: fx.GraphModule) -> bool:
+    if node.op == "call_module":
+        layer = module.get_submodule(str(node.target))
+        return type(layer) is nn.ReLU and not _hooked(layer)
+    functions = node.op == "call_function" and node.target in (F.relu, torch.relu)
+    return functions or (node.op == "call_method" and node.target == "relu")
+
+
 def _tiles(layer: nn.Module) -> bool:
     return (
         type(layer) is nn.MaxPool2d
@@ -61,9 +174,12 @@ def _tiles(layer: nn.Module) -> bool:
         and _pair(layer.dilation) == (1, 1)
         and not layer.ceil_mode
         and not layer.return_indices
-        and not layer._forward_hooks
-        and not layer._forward_pre_hooks
+        and not _hooked(layer)
     )
+
+
+def _hooked(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _pair(size: Any) -> tuple[int, int]:

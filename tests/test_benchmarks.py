@@ -1,0 +1,42 @@
+"""What the benchmarks print, and that the surfaces' two sides are the same numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.__main__ import table
+from benchmarks.surfaces import Case, run_case
+
+
+def test_a_document_of_pairs_and_any_other_print_as_a_table():
+    pairs = {
+        "name": "pairs", "pairs": 4, "threshold": 0.05, "ratios": {"seconds": 2.0},
+        "ours": {"seconds": 1.0, "beads": 3, "plans": {}},
+        "reference": {"seconds": 2.0, "beads": 5},
+    }  # fmt: skip
+    lines = table(pairs).splitlines()
+    assert lines[0] == "pairs: 4 pairs at L0 = 0.05"
+    assert lines[2].split() == ["seconds", "1", "2", "2"]
+    assert lines[3].split() == ["beads", "3", "5"]
+    assert len(lines) == 4
+    other = {
+        "name": "other",
+        "about": "a thing",
+        "ratios": {},
+        "ours": {"how": "so"},
+        "reference": {},
+    }
+    assert table(other).splitlines()[2].split() == ["how", "so"]
+
+
+def test_both_sides_of_a_surface_agree_with_float64():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    data = torch.rand(40, 6), torch.arange(40) % 3
+    document = run_case(Case("small", model, functional.cross_entropy, data, 30, 30), 1, 0)
+    assert document["points"] == 51 * 51
+    assert document["ours"]["relative_error"] < 1e-6
+    assert document["reference"]["relative_error"] < 1e-6
+    assert set(document) >= {"name", "ratios", "ours", "reference", "machine"}

@@ -156,7 +156,7 @@ class Search:
         self.store = Store(objective.layout.size, objective.layout.dtype, self.allotment.parked)
         self.pool = Pool(
             objective, seed=seed, max_steps=budget.steps, patience=budget.patience,
-            capacity=self.allotment.models,
+            capacity=self.allotment.models, factor=objective.training.bead_factor,
         )  # fmt: skip
         self.strings = [
             self._string(i, pair, threshold)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,10 +34,18 @@ class Pool:
         max_steps: optimizer steps after which a bead is given up.
         patience: steps without improvement by one percent after which a bead has stalled.
         capacity: models in flight at a time, at most, as memory allows.
+        factor: by which steps are longer than the recipe says.
     """
 
     def __init__(
-        self, objective: Objective, *, seed: int, max_steps: int, patience: int, capacity: int
+        self,
+        objective: Objective,
+        *,
+        seed: int,
+        max_steps: int,
+        patience: int,
+        capacity: int,
+        factor: float = 1.0,
     ) -> None:
         self._objective = objective
         self._batches = objective.minibatches(seed)
@@ -46,7 +55,10 @@ class Pool:
         self._cuda_seed = seed
         size, dtype = objective.layout.size, objective.layout.dtype
         self._stack = torch.empty(0, size, dtype=dtype, device=objective.device)
-        self._optimizer = stack_optimizer(objective.training, self._stack)
+        rate = factor * objective.training.learning_rate
+        self._optimizer = stack_optimizer(
+            replace(objective.training, learning_rate=rate), self._stack
+        )
         self._flying: list[Bead] = []
         self._waiting: deque[Bead] = deque()
         self._capacity = min(_MODELS, capacity)

@@ -23,6 +23,9 @@ _MOST_TOGETHER = 1 << 17
 # Examples to look at before a guess.
 _LOOK = 512
 
+# Parameters × examples that cost no more than the calls of a look.
+_AT_ONCE = 1 << 23
+
 BuffersOf = Callable[[Tensor], dict[str, Tensor]]
 """Buffers that depend on θ `[p]`: the statistics of BatchNorm."""
 
@@ -139,8 +142,9 @@ class Engine:
         complete = torch.ones(k, dtype=torch.bool, device=stack.device)
         seen = torch.zeros(k, dtype=torch.float64, device=stack.device)
         done = samples = chunks = 0
-        # Where a model may leave early, the first looks are short.
-        looks = () if ceiling is None else (_LOOK // 2, _LOOK // 2)
+        # Where a model may leave early, the first looks are short, unless all is done in one go.
+        short = ceiling is not None and stack.numel() * n > _AT_ONCE
+        looks = (_LOOK // 2, _LOOK // 2) if short else ()
         for inputs, target in data.chunks(plan.examples, first=looks):
             rows = stack if len(alive) == k else stack[alive]
             own = [buffers[i] for i in alive.tolist()] if buffers else []

@@ -24,6 +24,8 @@ class Training:
         sample: where there are no minibatches, a step goes through so many examples only, the
             next ones of the split at every step, in its seeded order and around. A model that no
             longer improves takes four times as many, in the end all. None: all from the start.
+        bead_factor: beads take steps this many times as long as `learning_rate` says: they start
+            between trained models, where longer steps do no harm.
         max_gradient_norm: gradients longer than this are scaled down to it; None: never.
         split: the split trained on.
 
@@ -36,6 +38,7 @@ class Training:
     options: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
     sample: int | None = None
+    bead_factor: float = 1.0
     max_gradient_norm: float | None = None
     split: str = "train"
 
@@ -47,6 +50,8 @@ class Training:
                 f"expected a sample of at least 1 example and no minibatches beside it, got "
                 f"{self.sample} and batch size {self.batch_size}"
             )
+        if not self.bead_factor > 0:
+            raise InputError(f"expected a bead factor > 0, got {self.bead_factor}")
         if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
             raise InputError(f"expected a gradient norm > 0, got {self.max_gradient_norm}")
 

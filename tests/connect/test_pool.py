@@ -18,8 +18,10 @@ from thalweg.connect.pool import Pool
 from thalweg.connect.schedule import Schedule
 
 
-def trained(objective, starts, targets, *, patience=5000, max_steps=20_000, seed=0):
-    pool = Pool(objective, seed=seed, max_steps=max_steps, patience=patience, capacity=64)
+def trained(objective, starts, targets, *, patience=5000, max_steps=20_000, seed=0, factor=1.0):
+    pool = Pool(
+        objective, seed=seed, max_steps=max_steps, patience=patience, capacity=64, factor=factor
+    )
     beads = [
         Bead(start=lambda start=start: start, target=target, owner=i)
         for i, (start, target) in enumerate(zip(starts, targets, strict=True))
@@ -80,7 +82,8 @@ def test_beads_of_different_targets_end_at_their_own_as_if_alone():
 
 
 def test_one_ceiling_a_model_lets_each_leave_at_its_own():
-    inputs, target = torch.zeros(4096, 1), torch.zeros(4096, 1)
+    # So many examples that looks at a part of them pay.
+    inputs, target = torch.zeros(1 << 21, 1), torch.zeros(1 << 21, 1)
     objective = Objective(nn.Linear(1, 1), functional.l1_loss, train=(inputs, target))
     stack = torch.tensor([[0.0, 1.0]] * 3)
     result = objective.criterion_of(
@@ -202,3 +205,14 @@ def test_an_error_rate_ends_training_as_well_as_a_loss():
     needed = first_step_at(objective, start, 0.02)
     assert bead.ending == "trained"
     assert needed <= bead.steps <= 1.1 * needed + 5
+
+
+def test_a_factor_makes_the_steps_of_beads_longer():
+    slow = toy_classifier(0, training=Training(learning_rate=1e-2))
+    fast = toy_classifier(0, training=Training(learning_rate=4e-2))
+    (start,) = starts(slow, 1)
+    (longer,) = trained(slow, [start], [0.25], factor=4.0)
+    (alike,) = trained(fast, [start], [0.25])
+    (plain,) = trained(slow, [start], [0.25])
+    assert torch.equal(longer.theta, alike.theta)
+    assert longer.steps < plain.steps

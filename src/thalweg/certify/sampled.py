@@ -25,9 +25,11 @@ import numpy as np
 import torch
 
 from thalweg.certify.certificate import Certificate, Span
-from thalweg.objective import Objective
+from thalweg.objective import Objective, evaluate_on
 from thalweg.paths import interpolate
 
+# Points of one segment up to which they are evaluated together with those of others.
+_FEW = 6
 # A value this close to the threshold, relatively, is taken again in float64.
 _NEAR = 0.02
 
@@ -205,11 +207,9 @@ def _evaluate(objective: Objective, sampling: Sequence[_Sampling], stack_bytes: 
 def _evaluate_points(
     objective: Objective, points: Sequence[tuple[_Sampling, float]], level: float | None
 ) -> None:
-    result = objective.criterion_of(_stack(objective, points), ceiling=level)
-    values = result.values[:, 0]
-    samples = torch.full((len(points),), result.samples / len(points))
+    values, complete, samples = _values(objective, points, level)
     if level is not None and objective.layout.dtype != torch.float64:
-        near = result.complete & (values <= level) & (values > level - _NEAR * abs(level))
+        near = complete & (values <= level) & (values > level - _NEAR * abs(level))
         for i in near.nonzero()[:, 0].tolist():
             twin = objective.double()
             again = twin.criterion_of(_stack(twin, [points[i]]), ceiling=level)
@@ -219,6 +219,41 @@ def _evaluate_points(
         s.record(t, value, round(cost))
         if not math.isfinite(value) or (level is not None and value > level):
             s.refused = True
+
+
+def _values(
+    objective: Objective, points: Sequence[tuple[_Sampling, float]], level: float | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The criterion `[n]`, whether all examples were looked at, and how many were.
+
+    Many points of one segment share the products of the first layer; few are one stack with those
+    of other segments.
+    """
+    criterion = objective.criterion
+    by_span = [list(same) for _, same in groupby(points, key=lambda point: id(point[0]))]
+    lines = [same for same in by_span if len(same) > _FEW]
+    alone = [point for same in by_span if len(same) <= _FEW for point in same]
+    parts = []
+    if alone:
+        parts.append((alone, objective.criterion_of(_stack(objective, alone), ceiling=level)))
+    for same in lines:
+        span = same[0][0].span
+        start = span.start.to(torch.float64)
+        t = torch.tensor([[t] for _, t in same], dtype=torch.float64)
+        direction = (span.end.to(torch.float64) - start)[None]
+        parts.append((same, evaluate_on(
+            objective, start, direction, t, criterion.split, (criterion,), ceiling=level
+        )))  # fmt: skip
+    place = {id(s): {} for s, _ in points}
+    for i, (s, t) in enumerate(points):
+        place[id(s)][t] = i
+    values, samples = torch.empty(2, len(points), dtype=torch.float64)
+    complete = torch.empty(len(points), dtype=torch.bool)
+    for own, result in parts:
+        rows = torch.tensor([place[id(s)][t] for s, t in own])
+        values[rows], complete[rows] = result.values[:, 0], result.complete
+        samples[rows] = result.samples / len(own)
+    return values, complete, samples
 
 
 def _stack(objective: Objective, points: Sequence[tuple[_Sampling, float]]) -> torch.Tensor:

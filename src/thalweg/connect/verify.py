@@ -15,12 +15,12 @@ from thalweg.certify.bisection import ProvedSegment, prove_segment
 from thalweg.certify.chord import applies, prove_chords
 from thalweg.connect.connection import Connection
 from thalweg.errors import InputError
-from thalweg.objective import Objective
+from thalweg.objective import Objective, evaluate_on
 from thalweg.parameters import each_row, fingerprint, release
-from thalweg.paths import Polygonal, interpolate
+from thalweg.paths import Polygonal
 
 # Points evaluated together.
-_STACK = 8
+_STACK = 16
 # Relative difference that summation in another order may make in float64, and one in float32
 # where a bead's value was taken in the precision of the model.
 _ROUNDING = 1e-5
@@ -159,9 +159,13 @@ def _scan(
         t = np.concatenate([[0.0], inside, [1.0] if i == last else []])
         start, end = (path[j].to(objective.device, torch.float64) for j in (i, i + 1))
         values: list[float] = []
+        criterion = objective.criterion
         for part in np.array_split(t, math.ceil(len(t) / _STACK)):
-            stack = interpolate(start, end, torch.from_numpy(part))
-            values += objective.criterion_of(stack).values[:, 0].tolist()
+            found = evaluate_on(
+                objective, start, (end - start)[None], torch.from_numpy(part)[:, None],
+                criterion.split, (criterion,),
+            )  # fmt: skip
+            values += found.values[:, 0].tolist()
             if progress:
                 progress(scan.points + len(values), total)
         release(path)

@@ -214,5 +214,7 @@ def test_a_factor_makes_the_steps_of_beads_longer():
     (longer,) = trained(slow, [start], [0.25], factor=4.0)
     (alike,) = trained(fast, [start], [0.25])
     (plain,) = trained(slow, [start], [0.25])
+    assert longer.theta is not None
+    assert alike.theta is not None
     assert torch.equal(longer.theta, alike.theta)
     assert longer.steps < plain.steps

@@ -248,7 +248,7 @@ def net(inputs: int, outputs: int, activation: nn.Module) -> nn.Module:
 
 
 WHY_NOT: dict[str, tuple[nn.Module, Any, Any, str]] = {
-    "'ReLU'": (net(1, 1, nn.ReLU()), F.l1_loss, (X, X), "loss"),
+    "'relu'": (net(1, 1, nn.ReLU()), F.l1_loss, (X, X), "loss"),
     "'GELU'": (net(1, 1, nn.GELU("tanh")), F.l1_loss, (X, X), "loss"),
     "begin": (nn.Sequential(nn.Tanh(), nn.Linear(1, 1)), F.l1_loss, (X, X), "loss"),
     "the loss": (net(1, 1, nn.Tanh()), lambda z, y: (z - y).abs().mean(), (X, X), "loss"),

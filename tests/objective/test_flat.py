@@ -192,6 +192,15 @@ def test_every_way_to_run_the_rest_gives_the_same(name, way, monkeypatch):
     assert len(tried) == 2
 
 
+def test_where_no_way_agrees_with_the_loop_points_are_evaluated_one_by_one(monkeypatch):
+    monkeypatch.setattr("thalweg.objective.flat.reuse_agrees", lambda *_: False)
+    objective = build(*REUSED["mlp"], loss=functional.cross_entropy)
+    origin, rows, coordinates, points = flat(objective, 1)
+    found = evaluate_on(objective, origin, rows, coordinates, "train", (Criterion(),))
+    expected = [brute_force(objective, theta, Criterion()) for theta in points]
+    assert found.values[:, 0].tolist() == pytest.approx(expected, rel=1e-11)
+
+
 @pytest.mark.parametrize(("name", "directions"), [("mlp", 1), ("cnn", 2), ("residual", 1)])
 def test_float32_is_within_a_millionth_of_float64(name, directions):
     objective = build(*REUSED[name], dtype=torch.float32)

@@ -61,7 +61,7 @@ def applies(objective: Any) -> str | None:
         >>> x = torch.linspace(-1, 1, 16).reshape(16, 1)
         >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
         >>> applies(Objective(net, nn.functional.mse_loss, train=(x, x)))
-        "'ReLU' has no continuous derivative, or no bound of its second"
+        "'relu' has no continuous derivative, or no bound of its second"
     """
     found = SmoothChain.of(objective)
     return found if isinstance(found, str) else None

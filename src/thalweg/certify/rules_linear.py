@@ -214,11 +214,14 @@ class _Kept:
 
     def rows(self, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Products and sizes of some examples, computed where they are not known."""
-        if not bool(self.known[ids].all()):
-            self.products[ids] = x @ self.weights
-            self.sizes[ids] = norms((x,)).unsqueeze(-1)
-            self.known[ids] = True
-        return self.products[ids], self.sizes[ids]
+        first, last = int(ids[0]), int(ids[-1])
+        # Neighbours are looked at in place; others are copied.
+        some = slice(first, last + 1) if last - first + 1 == len(ids) else ids
+        if not bool(self.known[some].all()):
+            self.products[some] = x @ self.weights
+            self.sizes[some] = norms((x,)).unsqueeze(-1)
+            self.known[some] = True
+        return self.products[some], self.sizes[some]
 
 
 @rule("matmul", "__matmul__", "mm", "bmm", "dot", "mv")

@@ -20,7 +20,7 @@ from thalweg.objective.affine import FirstLayer, first_layer
 from thalweg.objective.agreement import EXAMPLES, reuse_agrees, some
 from thalweg.objective.criterion import Criterion, across_models
 from thalweg.objective.objective import Evaluation, Objective
-from thalweg.objective.planning import Plan
+from thalweg.objective.planning import NoPlan, Plan
 from thalweg.objective.rest import RESTS, Across, Job, Piece
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import as_tuple
@@ -155,9 +155,14 @@ def evaluate_on(
     stable = _is_stable(flat, cut, objective).cpu()
     parts = []
     if stable.any():
-        parts.append(
-            (stable, _reusing(objective, cut, flat.take(stable), split, measures, ceiling))
-        )
+        own = flat.take(stable)
+        try:
+            found = _reusing(objective, cut, own, split, measures, ceiling)
+        except NoPlan:
+            # Near a loss of zero its own rounding is as large: no way to run the rest in parts
+            # agrees with the whole closely enough to be trusted.
+            found = _plain(objective, own, split, measures, ceiling)
+        parts.append((stable, found))
     if not stable.all():
         parts.append((~stable, _plain(objective, flat.take(~stable), split, measures, ceiling)))
     values = torch.empty(len(flat), len(measures), dtype=torch.float64)

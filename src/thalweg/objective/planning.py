@@ -51,6 +51,10 @@ class Plan:
     examples: int
 
 
+class NoPlan(InputError):
+    """No candidate can carry out the work, or none agrees with the loop."""
+
+
 class Planner:
     """Measures candidates once a key and remembers the fastest.
 
@@ -154,7 +158,7 @@ class Planner:
         if best is None:
             how = f"strategy '{self._fixed}'" if self._fixed else "any strategy"
             first = (str(failure).splitlines() or ["no candidate"])[0]
-            raise InputError(
+            raise NoPlan(
                 f"expected a model and loss that {how} can carry out, got '{first}': "
                 "check its forward and loss, or leave the choice of a strategy to measurement"
             ) from failure

@@ -7,8 +7,6 @@ convolved in float32, its rounding error bounded like every other (:func:`_mixed
 from __future__ import annotations
 
 import math
-import os
-import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thalweg.certify.origins import Origin
 from thalweg.certify.rounding import gamma, inflate
 from thalweg.certify.rules_algebra import add
-from thalweg.certify.rules_linear import sizes
+from thalweg.certify.rules_linear import fresh_part, single_is_safe, sizes, upward
 from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
@@ -30,9 +29,6 @@ from thalweg.certify.taylor import (
 )
 
 Apply = Callable[[Tensor, Tensor], Tensor]
-
-SMALL = 512
-"""Numbers an example below which float32 does not pay."""
 
 UNFOLDED = 2**24
 """Bytes of unfolded input that are convolved at once."""
@@ -64,8 +60,9 @@ def convolution(
             return torch.cat([convolve(part) for part in data.split(_batch(data, kernel))])
 
     terms = w.value[0].numel()
-    if x.slope is not None and w.slope is not None and groups == 1 and _single_is_safe(x.value):
-        value, slope, remainder = _mixed(x, w, apply, terms)
+    inherited = None
+    if x.slope is not None and w.slope is not None and groups == 1 and single_is_safe(x.value):
+        value, slope, remainder, inherited = _mixed(x, w, apply, terms)
     else:
         value, slope, second = _products(x, w, apply, groups)
         remainder = None
@@ -83,9 +80,36 @@ def convolution(
     else:
         remainder.add_(error)
     out = TaylorModel(value, slope, inflate(remainder, 2 * terms + 12))
-    if bias is None:
-        return out
-    return add(out, structural(lambda part: part.reshape(-1, *[1] * spatial), as_model(bias)))
+    if bias is not None:
+        bias = structural(lambda part: part.reshape(-1, *[1] * spatial), as_model(bias))
+        out = add(out, bias)
+    if inherited is not None and x.remainder is not None and spatial == 2:
+        out.origin = _convolution_origin(x, w, out, inherited, (stride, padding, dilation))
+    return out
+
+
+def _convolution_origin(
+    x: TaylorModel, w: TaylorModel, out: TaylorModel, inherited: Tensor, geometry: Any
+) -> Origin | None:
+    """The error goes through the kernels at the centre, back by a transposed convolution."""
+    noise, remainder = x.remainder, out.remainder
+    if noise is None or remainder is None or isinstance(geometry[1], str):
+        return None
+    shape, kernel = x.value.shape[1:], w.cache["single"][0]
+
+    def pull(g: Tensor, owner: Tensor) -> Tensor:
+        with torch.backends.nnpack.flags(enabled=False):
+            size = (len(g), *shape)
+            return torch.nn.grad.conv2d_input(size, kernel, g.float(), *geometry).double()
+
+    accumulated = (w.value[:, 0].numel() + 8) * 2.0**-24
+    return Origin(
+        noise,
+        x.origin,
+        pull,
+        lambda owner: fresh_part(remainder[owner], inherited[owner]),
+        2 * accumulated / (1 - accumulated),
+    )
 
 
 def _batch(data: Tensor, kernel: Tensor) -> int:
@@ -114,46 +138,52 @@ def _products(
 
 def _mixed(
     x: TaylorModel, w: TaylorModel, apply: Apply, terms: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Value in float64; slope, second order and remainder in float32, their rounding charged.
 
     Convolution in float32 is several times faster than in float64, and its rounding error,
     gamma_n |w|·|x| with n terms and u = 2^-24, is small beside the second order: everything it
-    touches is itself of first order in the halfwidth. It is bounded term by term: the error of the
-    products with the input's slope by adding `gamma |slope|` to the remainder that goes through
-    the absolute kernel anyway, that of the value times the kernel's slope by one product more.
+    touches is itself of first order in the halfwidth. With the Cauchy-Schwarz inequality on each
+    patch, |w|·|x| <= ‖w‖ ‖x‖: the error of a slope is at most gamma (‖W‖ ‖slope‖ + ‖D‖ ‖value‖),
+    norms of kernels times norms of patches.
+
+    Returns:
+        Value, slope and remainder, and the part |W| r of the remainder, or None.
     """
     assert x.slope is not None and w.slope is not None  # noqa: PT018 the caller has checked
     if "single" not in w.cache:
         kernel, tilt = w.value.float(), w.slope.float()
-        size = sizes(w).mul(1 + 2.0**-22).float()
-        w.cache["single"] = (
-            torch.cat([kernel, tilt], 1), tilt, torch.cat([size, tilt.abs()], 1)
-        )  # fmt: skip
-    first_order, tilt, absolute = w.cache["single"]
+        size = torch.cat([upward(w.value.abs()), upward(w.slope.abs())])
+        w.cache["single"] = kernel, tilt, torch.cat([kernel, tilt], 1), size
+    kernel, tilt, first_order, absolute = w.cache["single"]
     accumulated = (2 * terms + 8) * 2.0**-24
     gamma32 = accumulated / (1 - accumulated)
     data, slope = x.value.float(), x.slope.float()
-    noise = slope.abs().mul_(gamma32)
-    if x.remainder is not None:
-        noise.add_(x.remainder.float())
-    noise = torch.cat([noise, data.abs().mul_(gamma32)], 1).mul_(1 + 2.0**-20)
-    remainder = apply(noise, absolute).double().mul_(1 + 2 * gamma32).add_(2.0**-90)
     second = apply(slope, tilt).double().mul_(0.5)
     value = apply(x.value, w.value).add_(second)
     out = apply(torch.cat([slope, data], 1), first_order).double()
-    return value, out, remainder.add_(second.abs_())
+    # Second order as well: half of ‖D‖ ‖slope‖ is less than both terms together where r is.
+    errors = [
+        (w.value, slope, gamma32), (w.slope, data, gamma32), (w.slope, slope, gamma32)
+    ]  # fmt: skip
+    remainder, inherited = second.abs_(), None
+    for weight, part, share in errors:
+        remainder.add_(_patch_errors(weight, part, apply, share))
+    if x.remainder is not None:
+        products = apply(upward(x.remainder), absolute).double().mul_(1 + 2 * gamma32)
+        inherited, changed = products.add_(2.0**-90).chunk(2, 1)
+        remainder.add_(inherited).add_(changed)
+    return value, out, remainder, inherited
 
 
-def _single_is_safe(x: Tensor) -> bool:
-    """Whether float32 convolution means inner products of float32 numbers, added in float32."""
-    return (
-        x.device.type == "cpu"
-        and platform.machine() in {"x86_64", "AMD64"}
-        and torch.get_float32_matmul_precision() == "highest"
-        and "ONEDNN_DEFAULT_FPMATH_MODE" not in os.environ
-        and x[:1].numel() > SMALL
-    )
+def _patch_errors(kernel: Tensor, data: Tensor, apply: Apply, share: float) -> Tensor:
+    """Upper bound of `share` times ‖kernel‖ ‖patch‖, for every kernel and patch of the data."""
+    norms = kernel.flatten(1).norm(dim=1).float()
+    window = kernel.new_ones(1, 1, *kernel.shape[2:]).float()
+    patches = apply(data.square().sum(1, keepdim=True), window).clamp_(min=0).sqrt_()
+    # Sums of a few thousand squares err by less than 2^-10; the root halves that.
+    errors = patches * norms.mul_(share * (1 + 2.0**-9)).view(-1, *[1] * (data.ndim - 2))
+    return errors.double().add_(2.0**-60)
 
 
 def _largest(x: TaylorModel) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thalweg.certify.rounding import gamma, inflate
+from thalweg.certify.origins import Origin
+from thalweg.certify.rounding import TINY, gamma, inflate
 from thalweg.certify.rules_algebra import add, is_constant, line_magnitude, multiply
 from thalweg.certify.taylor import (
     TaylorModel,
@@ -22,6 +25,9 @@ from thalweg.certify.taylor import (
     rule,
     structural,
 )
+
+SMALL = 512
+"""Numbers an example below which float32 does not pay."""
 
 
 @rule("linear")
@@ -55,9 +61,11 @@ def linear(input: Any, weight: Any, bias: Any = None) -> TaylorModel:
             remainder = second.abs_()
     if w.slope is not None:
         slope = xv @ w.slope.t() if slope is None else slope.addmm_(xv, w.slope.t())
+    inherited = None
     if xr is not None:
-        weights = sizes(w).t()
-        remainder = xr @ weights if remainder is None else remainder.addmm_(xr, weights)
+        inherited, changed = _absolute_products(xr, w)
+        remainder = changed if remainder is None else remainder.add_(changed)
+        remainder.add_(inherited)
     rows, slack = row_norms(w)
     error = rows * gamma(2 * terms + 12) + slack
     columns = norms(parts)
@@ -71,7 +79,71 @@ def linear(input: Any, weight: Any, bias: Any = None) -> TaylorModel:
         None if slope is None else slope.reshape(result),
         inflate(remainder, 2 * terms + 12).reshape(result),
     )
-    return out if bias is None else add(out, bias)
+    if bias is not None:
+        out = add(out, bias)
+    if x.remainder is not None and inherited is not None and len(shape) > 1:
+        out.origin = _linear_origin(x.remainder, x.origin, w, out, inherited.reshape(result))
+    return out
+
+
+def _absolute_products(noise: Tensor, w: TaylorModel) -> tuple[Tensor, Tensor]:
+    """Upper bounds of |W| r and |D| r, the noise that weights hand on and what their change adds.
+
+    The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
+    of non-negative terms errs relatively.
+    """
+    single = single_is_safe(noise)
+    key = "absolute32" if single else "absolute64"
+    if key not in w.cache:
+        parts = [part.abs() for part in (w.value, w.slope) if part is not None]
+        if single:
+            parts = [upward(part) for part in parts]
+        w.cache[key] = [part.t() for part in parts]
+    terms = noise.shape[-1]
+    if single:
+        noise = upward(noise)
+    products = [noise @ part for part in w.cache[key]]
+    if single:
+        accumulated = (terms + 8) * 2.0**-24
+        factor = 1 + 2 * accumulated / (1 - accumulated)
+        products = [part.double().mul_(factor).add_(terms * 2.0**-120) for part in products]
+    return products[0], products[1] if len(products) > 1 else torch.zeros_like(products[0])
+
+
+def upward(part: Tensor) -> Tensor:
+    """Float32 numbers that are no smaller, all positive."""
+    return part.mul(1 + 2.0**-22).float().clamp_(min=2.0**-126)
+
+
+def _linear_origin(
+    noise: Tensor, earlier: Origin | None, w: TaylorModel, out: TaylorModel, inherited: Tensor
+) -> Origin:
+    """The error goes through the weights at the centre; all else in the remainder is fresh."""
+    remainder, weight = out.remainder, w.value
+    assert remainder is not None
+    return Origin(
+        noise,
+        earlier,
+        lambda g, owner: g @ weight,
+        lambda owner: fresh_part(remainder[owner], inherited[owner]),
+        gamma(len(weight) + 4),
+    )
+
+
+def fresh_part(remainder: Tensor, inherited: Tensor) -> Tensor:
+    """The rest of a remainder that is, rounded up, the sum of it and what is inherited."""
+    return (remainder - inherited).mul_(1 + 2.0**-50).add_(TINY)
+
+
+def single_is_safe(x: Tensor) -> bool:
+    """Whether float32 products and convolutions are inner products, added in float32."""
+    return (
+        x.device.type == "cpu"
+        and platform.machine() in {"x86_64", "AMD64"}
+        and torch.get_float32_matmul_precision() == "highest"
+        and "ONEDNN_DEFAULT_FPMATH_MODE" not in os.environ
+        and x[:1].numel() > SMALL
+    )
 
 
 def row_norms(w: TaylorModel) -> tuple[Tensor, Tensor]:

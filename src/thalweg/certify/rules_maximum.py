@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thalweg.certify.rounding import UNIT, charge
+from thalweg.certify.origins import Origin
+from thalweg.certify.rounding import UNIT, charge, inflate
 from thalweg.certify.rules_algebra import negate
 from thalweg.certify.rules_shape import cat
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
@@ -30,7 +31,11 @@ def maximum(x: Any, y: Any) -> TaylorModel:
     difference of the lines p and q has its sign certain or goes through a kink.
     """
     x, y = as_model(x), as_model(y)
-    x, y = _broadcast(x, y), _broadcast(y, x)
+    return _larger(_broadcast(x, y), _broadcast(y, x))[0]
+
+
+def _larger(x: TaylorModel, y: TaylorModel) -> tuple[TaylorModel, _Choice]:
+    """The larger of two numbers of one shape, and how it depends on either."""
     xs = torch.zeros_like(x.value) if x.slope is None else x.slope
     ys = torch.zeros_like(y.value) if y.slope is None else y.slope
     xr = torch.zeros_like(x.value) if x.remainder is None else x.remainder
@@ -43,6 +48,7 @@ def maximum(x: Any, y: Any) -> TaylorModel:
     slope = torch.where(first, xs, ys)
     remainder = torch.where(first, xr, yr)
     unsure = torch.nonzero(~(difference.abs_() >= swing).flatten()).flatten()
+    share = fresh = value.new_zeros(0)
     if len(unsure):
         xv, xs, xr, yv, ys, yr = (
             part.reshape(-1)[unsure] for part in (x.value, xs, xr, y.value, ys, yr)
@@ -58,12 +64,45 @@ def maximum(x: Any, y: Any) -> TaylorModel:
         ).mul_(0.5)
         line = yv + factor * gap + height
         slant = ys + factor * tilt
+        # With errors a and b, max(p + a, q + b) - q - b = relu(z) for z = p - q + (a - b), convex,
+        # at least m z, and at most m z plus the larger of (1 - m) z and -m z at its ends.
+        far = xr + yr
+        over = torch.maximum((1 - factor) * (right + far), factor * (far - left))
+        share, fresh = factor, charge(torch.maximum(over - height, height), 16, xv, yv, xs, ys, far)
         noise = torch.maximum(xr, yr) + height
         noise = charge(noise, 16, xv, yv, xs, ys)
         value = value.contiguous().view(-1).index_copy_(0, unsure, line).view(value.shape)
         slope = slope.contiguous().view(-1).index_copy_(0, unsure, slant).view(value.shape)
         remainder = remainder.contiguous().view(-1).index_copy_(0, unsure, noise).view(value.shape)
-    return TaylorModel(value, slope, remainder)
+    return TaylorModel(value, slope, remainder), _Choice(first, unsure, share, fresh)
+
+
+class _Choice(NamedTuple):
+    """How the larger of two numbers depends on their errors a and b: m a + (1 - m) b ± fresh.
+
+    Attributes:
+        first: m, one or zero, where the larger is certain.
+        unsure: `[k]`, indices of the other elements.
+        share: `[k]`, m there.
+        fresh: `[k]`, zero elsewhere.
+    """
+
+    first: Tensor
+    unsure: Tensor
+    share: Tensor
+    fresh: Tensor
+
+    def shares(self) -> Tensor:
+        """All m."""
+        out = self.first.double().contiguous()
+        out.view(-1)[self.unsure] = self.share
+        return out
+
+    def added(self) -> Tensor:
+        """All fresh."""
+        out = torch.zeros(self.first.shape, dtype=torch.float64, device=self.first.device)
+        out.view(-1)[self.unsure] = self.fresh
+        return out
 
 
 def _broadcast(x: TaylorModel, y: TaylorModel) -> TaylorModel:
@@ -139,7 +178,39 @@ def _pool_along(
         window = slice(start, start + (count - 1) * stride + 1, stride)
         index = (slice(None),) * dim + (window,)
         pieces.append(structural(lambda part, index=index: part[index], x))
-    return functools.reduce(maximum, pieces)
+    largest, choices = pieces[0], []
+    for piece in pieces[1:]:
+        largest, choice = _larger(largest, piece)
+        choices.append(choice)
+    tiles = kernel == stride and dilation == 1 and size == count * kernel and dim > 0
+    if tiles and choices and x.origin is not None and x.remainder is not None:
+        largest.origin = _pool_origin(x, x.remainder, choices, dim)
+    return largest
+
+
+def _pool_origin(x: TaylorModel, noise: Tensor, choices: list[_Choice], dim: int) -> Origin:
+    """An error of the maximum over a window is a mean of the errors in it, plus what is fresh."""
+
+    @functools.cache
+    def weights_and_fresh() -> tuple[Tensor, Tensor]:
+        # e = m e' + (1 - m) e'' ± fresh, one element of the window after the other.
+        first = choices[0].shares()
+        weights, fresh = [first, 1 - first], choices[0].added()
+        for choice in choices[1:]:
+            m = choice.shares()
+            weights = [*(m * weight for weight in weights), 1 - m]
+            fresh = m * fresh + choice.added()
+        stacked = torch.stack(weights, dim + 1)
+        window = noise.reshape(stacked.shape)
+        # Factors and their products are rounded: as many roundoffs of the noise.
+        fresh += (stacked * window).sum(dim + 1) * (16 * len(weights) * UNIT)
+        return stacked, inflate(fresh, 8 * len(weights))
+
+    def pull(g: Tensor, owner: Tensor) -> Tensor:
+        parts = g.unsqueeze(dim + 1) * weights_and_fresh()[0][owner]
+        return parts.reshape(len(g), *noise.shape[1:])
+
+    return Origin(noise, x.origin, pull, lambda owner: weights_and_fresh()[1][owner], 0.0)
 
 
 class NoIndices:

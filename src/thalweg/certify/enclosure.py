@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from thalweg.certify.products import Chunk, Products
 from thalweg.certify.rearranged import original, rearranged
 from thalweg.certify.rounding import TINY, UNIT, charge
 from thalweg.certify.rules_criterion import (
@@ -30,11 +31,10 @@ from thalweg.certify.rules_criterion import (
     Tally,
     terms_of,
 )
-from thalweg.certify.rules_linear import Chunk, Products
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, locate
 from thalweg.objective.batchnorm import tracked_layers
 
-CHUNK_BYTES = 12 * 2**20
+CHUNK_BYTES = 9 * 2**20
 """Float64 bytes of the largest tensor of a chunk, at most."""
 
 MOST = 4096

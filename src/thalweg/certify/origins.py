@@ -58,7 +58,9 @@ UNDERFLOW = 2.0**-110
 """More than the underflow errors of a pull in float32 on weights, sums of fewer than 2^30 terms."""
 
 
-def bound_functional(noise: Tensor, origin: Origin | None, g: Tensor, owner: Tensor) -> Tensor:
+def bound_functional(
+    noise: Tensor, origin: Origin | None, g: Tensor, owner: Tensor, enough: Tensor | None = None
+) -> Tensor:
     """Bound |g · e| for functionals of the errors of single examples.
 
     Args:
@@ -66,6 +68,7 @@ def bound_functional(noise: Tensor, origin: Origin | None, g: Tensor, owner: Ten
         origin: of that noise.
         g: `[k, ...]`, float64.
         owner: `[k]`, the example that each row is about.
+        enough: `[k]`, bounds below which nobody cares; None: the less, the better.
 
     Returns:
         `[k]`, never above |g| · r but for rounding.
@@ -83,15 +86,21 @@ def bound_functional(noise: Tensor, origin: Origin | None, g: Tensor, owner: Ten
     """
     local = noise[owner]
     best, spent, terms = _dot(g, local), torch.zeros(len(g)).to(noise), local[:1].numel()
-    while origin is not None:
+    rows = torch.arange(len(g), device=g.device)
+    while origin is not None and len(rows):
         spent += _dot(g, origin.fresh(owner) + local * origin.rounding)
         g = origin.pull(g, owner)
         local = origin.noise[owner]
         terms = max(terms, local[:1].numel())
         spent += local.flatten(1).sum(1) * UNDERFLOW
         # What is not a number bounds nothing: fmin passes it over.
-        best = torch.fmin(best, spent + _dot(g, local))
+        best[rows] = torch.fmin(best[rows], spent + _dot(g, local))
         origin = origin.earlier
+        if enough is not None and origin is not None:
+            more = best[rows] >= enough[rows]
+            rows, g, owner, spent, local = (
+                part[more] for part in (rows, g, owner, spent, local)
+            )  # fmt: skip
     return inflate(best, terms + 64)
 
 

@@ -26,8 +26,8 @@ def rearranged(objective: Any) -> Any:
         >>> from types import SimpleNamespace
         >>> model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), nn.MaxPool2d(2))
         >>> out = rearranged(SimpleNamespace(model=model))
-        >>> [type(layer).__name__ for layer in out.model.children()]
-        ['Conv2d', 'MaxPool2d', 'ReLU']
+        >>> [node.name for node in out.model.graph.nodes]
+        ['input_1', '_0', 'pool_0', '_1', 'output']
     """
     model = objective.model
     if not any(isinstance(layer, nn.MaxPool2d) for layer in model.modules()):

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 from thalweg.certify.origins import Origin
-from thalweg.certify.rounding import gamma, inflate
+from thalweg.certify.rounding import charge, gamma, inflate
 from thalweg.certify.rules_algebra import add
-from thalweg.certify.rules_linear import fresh_part, single_is_safe, sizes, upward
+from thalweg.certify.rules_linear import fresh_part, norms, single_is_safe, sizes, upward
 from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
@@ -30,7 +31,7 @@ from thalweg.certify.taylor import (
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 
-UNFOLDED = 2**24
+UNFOLDED = 2**21
 """Bytes of unfolded input that are convolved at once."""
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -60,11 +61,11 @@ def convolution(
             return torch.cat([convolve(part) for part in data.split(_batch(data, kernel))])
 
     terms = w.value[0].numel()
-    inherited = None
-    if x.slope is not None and w.slope is not None and groups == 1 and single_is_safe(x.value):
+    inherited, fast = None, w.slope is not None and groups == 1 and single_is_safe(x.value)
+    if x.slope is not None and fast:
         value, slope, remainder, inherited = _mixed(x, w, apply, terms)
     else:
-        value, slope, second = _products(x, w, apply, groups)
+        value, slope, second = _products(x, w, apply, fast=fast)
         remainder = None
         if second is not None:
             value, remainder = value + second, second.abs()
@@ -73,16 +74,26 @@ def convolution(
     # Rounding, by 1-norm of the kernel times the largest number of the example.
     largest = _largest(x)
     norms, slack = _kernel_norms(w)
-    error = torch.outer(largest, norms * gamma(2 * terms + 12) + slack)
+    share = norms * gamma(2 * terms + 16) + slack
+    if x.slope is None and fast:
+        share = share + w.cache["tilt32"].double().flatten(1).abs().sum(1) * _gamma32(terms + 8)
+    error = torch.outer(largest, share)
+    added = None if bias is None else as_model(bias)
+    if added is not None and slope is not None:
+        # In place: another roundoff of value and slope, which the norms above leave room for.
+        error.add_(charge(added.remainder, 4, added.value, added.slope))
+        value.add_(_channels(added.value, spatial))
+        if added.slope is not None:
+            slope.add_(_channels(added.slope, spatial))
+        added = None
     error = error.reshape(*error.shape, *[1] * spatial)
     if remainder is None:
         remainder = error.expand_as(value).clone()
     else:
         remainder.add_(error)
     out = TaylorModel(value, slope, inflate(remainder, 2 * terms + 12))
-    if bias is not None:
-        bias = structural(lambda part: part.reshape(-1, *[1] * spatial), as_model(bias))
-        out = add(out, bias)
+    if added is not None:
+        out = add(out, structural(lambda part: _channels(part, spatial), added))
     if inherited is not None and x.remainder is not None and spatial == 2:
         out.origin = _convolution_origin(x, w, out, inherited, (stride, padding, dilation))
     return out
@@ -100,15 +111,14 @@ def _convolution_origin(
     def pull(g: Tensor, owner: Tensor) -> Tensor:
         with torch.backends.nnpack.flags(enabled=False):
             size = (len(g), *shape)
-            return torch.nn.grad.conv2d_input(size, kernel, g.float(), *geometry).double()
+            return conv2d_input(size, kernel, g.float(), *geometry).double()
 
-    accumulated = (w.value[:, 0].numel() + 8) * 2.0**-24
     return Origin(
         noise,
         x.origin,
         pull,
         lambda owner: fresh_part(remainder[owner], inherited[owner]),
-        2 * accumulated / (1 - accumulated),
+        2 * _gamma32(w.value[:, 0].numel() + 8),
     )
 
 
@@ -118,18 +128,32 @@ def _batch(data: Tensor, kernel: Tensor) -> int:
     return max(1, UNFOLDED // (8 * unfolded))
 
 
+def _channels(part: Tensor, spatial: int) -> Tensor:
+    """One number a channel, to be broadcast over an image."""
+    return part.reshape(-1, *[1] * spatial)
+
+
+def _gamma32(terms: int) -> float:
+    """Higham's gamma_n in float32."""
+    accumulated = terms * 2.0**-24
+    return accumulated / (1 - accumulated)
+
+
 def _products(
-    x: TaylorModel, w: TaylorModel, apply: Apply, groups: int
+    x: TaylorModel, w: TaylorModel, apply: Apply, *, fast: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Products of order zero and one, and half of that of order two, in float64."""
+    """Products of order zero and one, and half of that of order two, in float64.
+
+    The slope of a layer that sees the data is computed in float32 where that is fast: its error is
+    at most gamma ‖D‖ times the largest number.
+    """
     if w.slope is None:
         slope = None if x.slope is None else apply(x.slope, w.value)
         return apply(x.value, w.value), slope, None
-    if groups == 1 and x.slope is None:
-        if "stacked" not in w.cache:
-            w.cache["stacked"] = torch.cat([w.value, w.slope])
-        value, slope = apply(x.value, w.cache["stacked"]).chunk(2, 1)
-        return value.contiguous(), slope.contiguous(), None
+    if x.slope is None and fast:
+        if "tilt32" not in w.cache:
+            w.cache["tilt32"] = w.slope.float()
+        return apply(x.value, w.value), apply(x.value.float(), w.cache["tilt32"]).double(), None
     value, slope = apply(x.value, w.value), apply(x.value, w.slope)
     if x.slope is None:
         return value, slope, None
@@ -153,16 +177,16 @@ def _mixed(
     assert x.slope is not None and w.slope is not None  # noqa: PT018 the caller has checked
     if "single" not in w.cache:
         kernel, tilt = w.value.float(), w.slope.float()
-        size = torch.cat([upward(w.value.abs()), upward(w.slope.abs())])
-        w.cache["single"] = kernel, tilt, torch.cat([kernel, tilt], 1), size
-    kernel, tilt, first_order, absolute = w.cache["single"]
-    accumulated = (2 * terms + 8) * 2.0**-24
-    gamma32 = accumulated / (1 - accumulated)
+        w.cache["single"] = (
+            kernel, tilt, torch.cat([kernel, tilt], 1), upward(w.value.abs()), _envelope(w.slope)
+        )  # fmt: skip
+    _, tilt, first_order, absolute, change = w.cache["single"]
+    gamma32 = _gamma32(2 * terms + 8)
     data, slope = x.value.float(), x.slope.float()
     second = apply(slope, tilt).double().mul_(0.5)
     value = apply(x.value, w.value).add_(second)
     out = apply(torch.cat([slope, data], 1), first_order).double()
-    # Second order as well: half of ‖D‖ ‖slope‖ is less than both terms together where r is.
+    # The third is that of the second order, twice.
     errors = [
         (w.value, slope, gamma32), (w.slope, data, gamma32), (w.slope, slope, gamma32)
     ]  # fmt: skip
@@ -170,10 +194,20 @@ def _mixed(
     for weight, part, share in errors:
         remainder.add_(_patch_errors(weight, part, apply, share))
     if x.remainder is not None:
-        products = apply(upward(x.remainder), absolute).double().mul_(1 + 2 * gamma32)
-        inherited, changed = products.add_(2.0**-90).chunk(2, 1)
-        remainder.add_(inherited).add_(changed)
+        # |D| r by an envelope of |D|: one channel, which is enough for what is so small.
+        noise, (rows, columns) = upward(x.remainder), change
+        inherited = apply(noise, absolute).double().mul_(1 + 2 * gamma32).add_(2.0**-90)
+        changed = apply(noise, upward(columns).unsqueeze(0)).double().mul_(1 + 2 * gamma32)
+        rows = rows.view(-1, *[1] * (x.value.ndim - 2))
+        remainder.add_(inherited).addcmul_(changed.add_(2.0**-90), rows)
     return value, out, remainder, inherited
+
+
+def _envelope(slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors a `[m]` and b `[...]` such that |slope[i]| <= a[i] b, elementwise."""
+    rows = norms((slope.flatten(1),))
+    columns = (slope.abs() / rows.view(-1, *[1] * (slope.ndim - 1))).amax(0)
+    return rows, inflate(columns, 8)
 
 
 def _patch_errors(kernel: Tensor, data: Tensor, apply: Apply, share: float) -> Tensor:

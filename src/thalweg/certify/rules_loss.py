@@ -62,7 +62,7 @@ def margins(logits: TaylorModel, target: Tensor, *, signs: bool = False) -> Tayl
         if part is not None:
             part.scatter_(1, index, 0.0)
     if logits.origin is not None and difference.remainder is not None:
-        _tighten(logits, index, difference, _unclear(difference, signs))
+        _tighten(logits, index, difference, signs=signs)
     return difference
 
 
@@ -77,19 +77,22 @@ def _unclear(margin: TaylorModel, signs: bool) -> Tensor:
     return part > NEGLIGIBLE * part.sum(1).mean()
 
 
-def _tighten(logits: TaylorModel, index: Tensor, margin: TaylorModel, chosen: Tensor) -> None:
+def _tighten(logits: TaylorModel, index: Tensor, margin: TaylorModel, *, signs: bool) -> None:
     """Replace remainders of some margins by bounds of e_j - e_y, where those are smaller."""
     noise = logits.remainder
-    assert margin.remainder is not None
-    owners, rivals = torch.nonzero(chosen, as_tuple=True)
-    if noise is None or not len(owners):
+    owners, rivals = torch.nonzero(_unclear(margin, signs), as_tuple=True)
+    if noise is None or margin.remainder is None or not len(owners):
         return
-    rounding = charge(None, 2, margin.value, *(() if margin.slope is None else (margin.slope,)))
+    line = reach(TaylorModel(margin.value, margin.slope))
+    # A margin is settled as soon as its upper bound is negative, and a little to spare.
+    room = (-margin.value - line)[owners, rivals] * (1 - 2.0**-20) if signs else None
+    rounding = charge(None, 2, margin.value, line)
     for part in torch.arange(len(owners), device=owners.device).split(len(noise)):
         owner, rival = owners[part], rivals[part]
         g = noise.new_zeros(len(part), noise.shape[1])
         g.scatter_(1, rival.unsqueeze(1), 1.0).scatter_(1, index[owner], -1.0)
-        own = bound_functional(noise, logits.origin, g, owner) + rounding[owner, rival]
+        enough = None if room is None else room[part]
+        own = bound_functional(noise, logits.origin, g, owner, enough) + rounding[owner, rival]
         before = margin.remainder[owner, rival]
         margin.remainder[owner, rival] = torch.fmin(before, inflate(own))
 

@@ -42,12 +42,16 @@ def _larger(x: TaylorModel, y: TaylorModel) -> tuple[TaylorModel, _Choice]:
     yr = torch.zeros_like(y.value) if y.remainder is None else y.remainder
     # Each difference is one operation, so that its error is relative to itself.
     difference = x.value - y.value
-    swing = (xs - ys).abs_().add_(xr).add_(yr).mul_(1 + 16 * UNIT)
+    swing = (xs - ys).abs_()
     first = difference > 0
-    value = torch.where(first, x.value, y.value)
+    # Twice the same line, as on the empty parts of an image: nothing is unsure but the remainder.
+    same = (difference == 0).logical_and_(swing == 0).logical_and_(xr <= yr)
+    swing.add_(xr).add_(yr).mul_(1 + 16 * UNIT)
+    value = torch.maximum(x.value, y.value)
     slope = torch.where(first, xs, ys)
     remainder = torch.where(first, xr, yr)
-    unsure = torch.nonzero(~(difference.abs_() >= swing).flatten()).flatten()
+    certain = torch.ge(difference.abs_(), swing).logical_or_(same)
+    unsure = torch.nonzero(certain.logical_not_().flatten()).flatten()
     share = fresh = value.new_zeros(0)
     if len(unsure):
         xv, xs, xr, yv, ys, yr = (
@@ -74,7 +78,7 @@ def _larger(x: TaylorModel, y: TaylorModel) -> tuple[TaylorModel, _Choice]:
         value = value.contiguous().view(-1).index_copy_(0, unsure, line).view(value.shape)
         slope = slope.contiguous().view(-1).index_copy_(0, unsure, slant).view(value.shape)
         remainder = remainder.contiguous().view(-1).index_copy_(0, unsure, noise).view(value.shape)
-    return TaylorModel(value, slope, remainder), _Choice(first, unsure, share, fresh)
+    return TaylorModel(value, slope, remainder), _Choice(first, same, swing, unsure, share, fresh)
 
 
 class _Choice(NamedTuple):
@@ -82,12 +86,16 @@ class _Choice(NamedTuple):
 
     Attributes:
         first: m, one or zero, where the larger is certain.
-        unsure: `[k]`, indices of the other elements.
+        same: where both lines are the same, and m is zero.
+        swing: a bound of |a| + |b| there.
+        unsure: `[k]`, indices of elements that are neither.
         share: `[k]`, m there.
         fresh: `[k]`, zero elsewhere.
     """
 
     first: Tensor
+    same: Tensor
+    swing: Tensor
     unsure: Tensor
     share: Tensor
     fresh: Tensor
@@ -100,7 +108,7 @@ class _Choice(NamedTuple):
 
     def added(self) -> Tensor:
         """All fresh."""
-        out = torch.zeros(self.first.shape, dtype=torch.float64, device=self.first.device)
+        out = torch.where(self.same, self.swing, 0.0).contiguous()
         out.view(-1)[self.unsure] = self.fresh
         return out
 
@@ -157,6 +165,8 @@ def _entry(value: Any, index: int) -> int:
 def _pool_along(
     x: TaylorModel, dim: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool
 ) -> TaylorModel:
+    if (kernel, stride, padding) == (1, 1, 0):
+        return x
     size = x.value.shape[dim]
     span = dilation * (kernel - 1) + 1
     steps = (size + 2 * padding - span) / stride
@@ -177,7 +187,8 @@ def _pool_along(
         start = offset * dilation
         window = slice(start, start + (count - 1) * stride + 1, stride)
         index = (slice(None),) * dim + (window,)
-        pieces.append(structural(lambda part, index=index: part[index], x))
+        # Copies: arithmetic on every other number of a row is slow.
+        pieces.append(structural(lambda part, index=index: part[index].contiguous(), x))
     largest, choices = pieces[0], []
     for piece in pieces[1:]:
         largest, choice = _larger(largest, piece)
@@ -192,25 +203,32 @@ def _pool_origin(x: TaylorModel, noise: Tensor, choices: list[_Choice], dim: int
     """An error of the maximum over a window is a mean of the errors in it, plus what is fresh."""
 
     @functools.cache
-    def weights_and_fresh() -> tuple[Tensor, Tensor]:
+    def choices_made() -> list[tuple[Tensor, Tensor]]:
+        return [(choice.shares(), choice.added()) for choice in choices]
+
+    def weights_of(owner: Tensor) -> tuple[Tensor, Tensor]:
         # e = m e' + (1 - m) e'' ± fresh, one element of the window after the other.
-        first = choices[0].shares()
-        weights, fresh = [first, 1 - first], choices[0].added()
-        for choice in choices[1:]:
-            m = choice.shares()
-            weights = [*(m * weight for weight in weights), 1 - m]
-            fresh = m * fresh + choice.added()
-        stacked = torch.stack(weights, dim + 1)
-        window = noise.reshape(stacked.shape)
+        weights: list[Tensor] = []
+        fresh: Tensor | None = None
+        for shares, added in choices_made():
+            m = shares[owner]
+            weights = [m, 1 - m] if not weights else [*(m * other for other in weights), 1 - m]
+            fresh = added[owner] if fresh is None else m * fresh + added[owner]
+        assert fresh is not None
+        return torch.stack(weights, dim + 1), fresh
+
+    def fresh_of(owner: Tensor) -> Tensor:
+        weights, fresh = weights_of(owner)
         # Factors and their products are rounded: as many roundoffs of the noise.
-        fresh += (stacked * window).sum(dim + 1) * (16 * len(weights) * UNIT)
-        return stacked, inflate(fresh, 8 * len(weights))
+        inherited = (weights * noise[owner].reshape(weights.shape)).sum(dim + 1)
+        terms = weights.shape[dim + 1]
+        return inflate(fresh + inherited * (16 * terms * UNIT), 8 * terms)
 
     def pull(g: Tensor, owner: Tensor) -> Tensor:
-        parts = g.unsqueeze(dim + 1) * weights_and_fresh()[0][owner]
+        parts = g.unsqueeze(dim + 1) * weights_of(owner)[0]
         return parts.reshape(len(g), *noise.shape[1:])
 
-    return Origin(noise, x.origin, pull, lambda owner: weights_and_fresh()[1][owner], 0.0)
+    return Origin(noise, x.origin, pull, fresh_of, 0.0)
 
 
 class NoIndices:

@@ -143,6 +143,34 @@ def test_what_one_step_adds_to_an_error_is_at_most_fresh(name: str) -> None:
             assert bool((rest.abs() <= fresh + 1e-12).all())
 
 
+LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "linear": (lambda x, w: F.linear(x.flatten(1), w.flatten(1)), (2, 3, 4, 4)),
+    "convolution": (lambda x, w: F.conv2d(x, w).flatten(1), (2, 3, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.usefixtures("precision")
+def test_a_remainder_covers_errors_that_align_with_the_weights_at_one_end(name: str) -> None:
+    torch.manual_seed(1)
+    layer, shape = LAYERS[name]
+    value, slope, weight, tilt = torch.randn(4, *shape, dtype=torch.float64)
+    slope, noise = slope * 1e-6, torch.rand(shape, dtype=torch.float64)
+    out = layer(TaylorModel(value, slope, noise), TaylorModel(weight, tilt))
+    # A convolution in float64 throughout keeps no origin: all of its remainder is fresh.
+    fresh = None if out.origin is None else out.origin.fresh(torch.arange(2))
+    for s in (-1, 1):
+        for row in range(2):
+            kernel = weight + s * tilt
+            error = noise * kernel[row].sign()
+            away = layer(value + s * slope + error, kernel) - out.value - s * out.slope
+            assert bool((away.abs() <= out.remainder + 1e-12).all())
+            error = noise * tilt[row].sign()
+            away = layer(value + s * slope + error, kernel) - out.value - s * out.slope
+            if fresh is not None:
+                assert bool(((away - layer(error, weight)).abs() <= fresh + 1e-12).all())
+
+
 def test_errors_that_two_scores_share_cancel() -> None:
     made, center, direction = draw("dense", 0)
     last = made.model[6]

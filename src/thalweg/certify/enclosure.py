@@ -24,13 +24,7 @@ from torch.overrides import TorchFunctionMode
 from thalweg.certify.products import Chunk, Products
 from thalweg.certify.rearranged import original, rearranged
 from thalweg.certify.rounding import TINY, UNIT, charge
-from thalweg.certify.rules_criterion import (
-    ErrorTally,
-    LossTally,
-    Settled,
-    Tally,
-    terms_of,
-)
+from thalweg.certify.rules_criterion import ErrorTally, LossTally, Settled, Tally, terms_of
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, locate
 from thalweg.objective.batchnorm import tracked_layers
 

@@ -77,7 +77,7 @@ def convolution(
     share = norms * gamma(2 * terms + 16) + slack
     if x.slope is None and fast:
         share = share + w.cache["tilt32"].double().flatten(1).abs().sum(1) * _gamma32(terms + 8)
-    error = torch.outer(largest, share)
+    error = torch.outer(largest, share).add_(2.0**-90 if fast else 0.0)
     added = None if bias is None else as_model(bias)
     if added is not None and slope is not None:
         # In place: another roundoff of value and slope, which the norms above leave room for.

@@ -21,19 +21,14 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from thalweg.certify.products import Chunk, Products
+from thalweg.certify.rearranged import original, rearranged
 from thalweg.certify.rounding import TINY, UNIT, charge
-from thalweg.certify.rules_criterion import (
-    ErrorTally,
-    LossTally,
-    Settled,
-    Tally,
-    terms_of,
-)
-from thalweg.certify.rules_linear import Chunk, Products
+from thalweg.certify.rules_criterion import ErrorTally, LossTally, Settled, Tally, terms_of
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, locate
 from thalweg.objective.batchnorm import tracked_layers
 
-CHUNK_BYTES = 12 * 2**20
+CHUNK_BYTES = 9 * 2**20
 """Float64 bytes of the largest tensor of a chunk, at most."""
 
 MOST = 4096
@@ -95,7 +90,7 @@ def enclose(
         >>> found.upper >= float((0.5 * x.double()).square().mean())
         True
     """
-    twin = in_float64(objective)
+    twin = rearranged(in_float64(objective))
     parameters = segment_parameters(twin, center, direction.to(torch.float64) * halfwidth, spread)
     total = len(_split(twin)) if examples is None else min(examples, len(_split(twin)))
     ids = torch.arange(total, device=_split(twin).target.device)
@@ -229,6 +224,9 @@ def run(objective: Any, parameters: Parameters, inputs: Any) -> TaylorModel:
     try:
         output = functional_call(objective.model, dict(parameters), arguments)
     except UnsupportedOperation as error:
+        written = original(objective)
+        if written is not objective:  # its own code knows in which module it is
+            return run(written, parameters, inputs)
         path = locate(error, objective.model)
         raise UnsupportedOperation(error.operation, error.detail, path) from error
     if not isinstance(output, Tensor):
@@ -325,7 +323,7 @@ class Segment:
     """
 
     def __init__(self, objective: Any, theta_a: Tensor, theta_b: Tensor) -> None:
-        self._objective = objective
+        self._objective = objective = rearranged(objective)
         self._start = theta_a.to(torch.float64)
         end = theta_b.to(torch.float64)
         self._direction = end - self._start

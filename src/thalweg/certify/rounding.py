@@ -12,8 +12,9 @@ Stability of Numerical Algorithms* (2002), Sections 2.2 and 3.1:
   in the last place, ``FUNCTION`` relative, which is more than their libraries (SLEEF, libm) state;
 - matrix products and convolutions in float64 are assumed to be computed as conventional inner
   products (no Strassen or Winograd scheme), as the CPU libraries do;
-- second-order parts of large convolutions may be computed in float32 on x86 processors, where
-  oneDNN convolves directly (:mod:`thalweg.certify.rules_convolution`): then `u = 2**-24`;
+- in large layers, what is of first or second order in the halfwidth, and absolute products, may be
+  computed in float32 on x86 processors, where oneDNN convolves directly
+  (:func:`thalweg.certify.rules_linear.single_is_safe`): then `u = 2**-24`;
 - underflow, gradual or to zero, is absorbed by ``TINY``.
 
 Conversions from float32 to float64 are exact. Remainders are non-negative, so that the rounding of

@@ -7,18 +7,18 @@ convolved in float32, its rounding error bounded like every other (:func:`_mixed
 from __future__ import annotations
 
 import math
-import os
-import platform
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
-from thalweg.certify.rounding import gamma, inflate
+from thalweg.certify.origins import Origin
+from thalweg.certify.rounding import charge, gamma, inflate
 from thalweg.certify.rules_algebra import add
-from thalweg.certify.rules_linear import sizes
+from thalweg.certify.rules_linear import fresh_part, norms, single_is_safe, sizes, upward
 from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
@@ -31,10 +31,7 @@ from thalweg.certify.taylor import (
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 
-SMALL = 512
-"""Numbers an example below which float32 does not pay."""
-
-UNFOLDED = 2**24
+UNFOLDED = 2**21
 """Bytes of unfolded input that are convolved at once."""
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -64,10 +61,11 @@ def convolution(
             return torch.cat([convolve(part) for part in data.split(_batch(data, kernel))])
 
     terms = w.value[0].numel()
-    if x.slope is not None and w.slope is not None and groups == 1 and _single_is_safe(x.value):
-        value, slope, remainder = _mixed(x, w, apply, terms)
+    inherited, fast = None, w.slope is not None and groups == 1 and single_is_safe(x.value)
+    if x.slope is not None and fast:
+        value, slope, remainder, inherited = _mixed(x, w, apply, terms)
     else:
-        value, slope, second = _products(x, w, apply, groups)
+        value, slope, second = _products(x, w, apply, fast=fast)
         remainder = None
         if second is not None:
             value, remainder = value + second, second.abs()
@@ -76,16 +74,52 @@ def convolution(
     # Rounding, by 1-norm of the kernel times the largest number of the example.
     largest = _largest(x)
     norms, slack = _kernel_norms(w)
-    error = torch.outer(largest, norms * gamma(2 * terms + 12) + slack)
+    share = norms * gamma(2 * terms + 16) + slack
+    if x.slope is None and fast:
+        share = share + w.cache["tilt32"].double().flatten(1).abs().sum(1) * _gamma32(terms + 8)
+    error = torch.outer(largest, share).add_(2.0**-90 if fast else 0.0)
+    added = None if bias is None else as_model(bias)
+    if added is not None and slope is not None:
+        # In place: another roundoff of value and slope, which the norms above leave room for.
+        error.add_(charge(added.remainder, 4, added.value, added.slope))
+        value.add_(_channels(added.value, spatial))
+        if added.slope is not None:
+            slope.add_(_channels(added.slope, spatial))
+        added = None
     error = error.reshape(*error.shape, *[1] * spatial)
     if remainder is None:
         remainder = error.expand_as(value).clone()
     else:
         remainder.add_(error)
     out = TaylorModel(value, slope, inflate(remainder, 2 * terms + 12))
-    if bias is None:
-        return out
-    return add(out, structural(lambda part: part.reshape(-1, *[1] * spatial), as_model(bias)))
+    if added is not None:
+        out = add(out, structural(lambda part: _channels(part, spatial), added))
+    if inherited is not None and x.remainder is not None and spatial == 2:
+        out.origin = _convolution_origin(x, w, out, inherited, (stride, padding, dilation))
+    return out
+
+
+def _convolution_origin(
+    x: TaylorModel, w: TaylorModel, out: TaylorModel, inherited: Tensor, geometry: Any
+) -> Origin | None:
+    """The error goes through the kernels at the centre, back by a transposed convolution."""
+    noise, remainder = x.remainder, out.remainder
+    if noise is None or remainder is None or isinstance(geometry[1], str):
+        return None
+    shape, kernel = x.value.shape[1:], w.cache["single"][0]
+
+    def pull(g: Tensor, owner: Tensor) -> Tensor:
+        with torch.backends.nnpack.flags(enabled=False):
+            size = (len(g), *shape)
+            return conv2d_input(size, kernel, g.float(), *geometry).double()
+
+    return Origin(
+        noise,
+        x.origin,
+        pull,
+        lambda owner: fresh_part(remainder[owner], inherited[owner]),
+        2 * _gamma32(w.value[:, 0].numel() + 8),
+    )
 
 
 def _batch(data: Tensor, kernel: Tensor) -> int:
@@ -94,18 +128,32 @@ def _batch(data: Tensor, kernel: Tensor) -> int:
     return max(1, UNFOLDED // (8 * unfolded))
 
 
+def _channels(part: Tensor, spatial: int) -> Tensor:
+    """One number a channel, to be broadcast over an image."""
+    return part.reshape(-1, *[1] * spatial)
+
+
+def _gamma32(terms: int) -> float:
+    """Higham's gamma_n in float32."""
+    accumulated = terms * 2.0**-24
+    return accumulated / (1 - accumulated)
+
+
 def _products(
-    x: TaylorModel, w: TaylorModel, apply: Apply, groups: int
+    x: TaylorModel, w: TaylorModel, apply: Apply, *, fast: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Products of order zero and one, and half of that of order two, in float64."""
+    """Products of order zero and one, and half of that of order two, in float64.
+
+    The slope of a layer that sees the data is computed in float32 where that is fast: its error is
+    at most gamma ‖D‖ times the largest number.
+    """
     if w.slope is None:
         slope = None if x.slope is None else apply(x.slope, w.value)
         return apply(x.value, w.value), slope, None
-    if groups == 1 and x.slope is None:
-        if "stacked" not in w.cache:
-            w.cache["stacked"] = torch.cat([w.value, w.slope])
-        value, slope = apply(x.value, w.cache["stacked"]).chunk(2, 1)
-        return value.contiguous(), slope.contiguous(), None
+    if x.slope is None and fast:
+        if "tilt32" not in w.cache:
+            w.cache["tilt32"] = w.slope.float()
+        return apply(x.value, w.value), apply(x.value.float(), w.cache["tilt32"]).double(), None
     value, slope = apply(x.value, w.value), apply(x.value, w.slope)
     if x.slope is None:
         return value, slope, None
@@ -114,46 +162,62 @@ def _products(
 
 def _mixed(
     x: TaylorModel, w: TaylorModel, apply: Apply, terms: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Value in float64; slope, second order and remainder in float32, their rounding charged.
 
     Convolution in float32 is several times faster than in float64, and its rounding error,
     gamma_n |w|·|x| with n terms and u = 2^-24, is small beside the second order: everything it
-    touches is itself of first order in the halfwidth. It is bounded term by term: the error of the
-    products with the input's slope by adding `gamma |slope|` to the remainder that goes through
-    the absolute kernel anyway, that of the value times the kernel's slope by one product more.
+    touches is itself of first order in the halfwidth. With the Cauchy-Schwarz inequality on each
+    patch, |w|·|x| <= ‖w‖ ‖x‖: the error of a slope is at most gamma (‖W‖ ‖slope‖ + ‖D‖ ‖value‖),
+    norms of kernels times norms of patches.
+
+    Returns:
+        Value, slope and remainder, and the part |W| r of the remainder, or None.
     """
     assert x.slope is not None and w.slope is not None  # noqa: PT018 the caller has checked
     if "single" not in w.cache:
         kernel, tilt = w.value.float(), w.slope.float()
-        size = sizes(w).mul(1 + 2.0**-22).float()
         w.cache["single"] = (
-            torch.cat([kernel, tilt], 1), tilt, torch.cat([size, tilt.abs()], 1)
+            kernel, tilt, torch.cat([kernel, tilt], 1), upward(w.value.abs()), _envelope(w.slope)
         )  # fmt: skip
-    first_order, tilt, absolute = w.cache["single"]
-    accumulated = (2 * terms + 8) * 2.0**-24
-    gamma32 = accumulated / (1 - accumulated)
+    _, tilt, first_order, absolute, change = w.cache["single"]
+    gamma32 = _gamma32(2 * terms + 8)
     data, slope = x.value.float(), x.slope.float()
-    noise = slope.abs().mul_(gamma32)
-    if x.remainder is not None:
-        noise.add_(x.remainder.float())
-    noise = torch.cat([noise, data.abs().mul_(gamma32)], 1).mul_(1 + 2.0**-20)
-    remainder = apply(noise, absolute).double().mul_(1 + 2 * gamma32).add_(2.0**-90)
     second = apply(slope, tilt).double().mul_(0.5)
     value = apply(x.value, w.value).add_(second)
     out = apply(torch.cat([slope, data], 1), first_order).double()
-    return value, out, remainder.add_(second.abs_())
+    # The third is that of the second order, twice.
+    errors = [
+        (w.value, slope, gamma32), (w.slope, data, gamma32), (w.slope, slope, gamma32)
+    ]  # fmt: skip
+    remainder, inherited = second.abs_(), None
+    for weight, part, share in errors:
+        remainder.add_(_patch_errors(weight, part, apply, share))
+    if x.remainder is not None:
+        # |D| r by an envelope of |D|: one channel, which is enough for what is so small.
+        noise, (rows, columns) = upward(x.remainder), change
+        inherited = apply(noise, absolute).double().mul_(1 + 2 * gamma32).add_(2.0**-90)
+        changed = apply(noise, upward(columns).unsqueeze(0)).double().mul_(1 + 2 * gamma32)
+        rows = rows.view(-1, *[1] * (x.value.ndim - 2))
+        remainder.add_(inherited).addcmul_(changed.add_(2.0**-90), rows)
+    return value, out, remainder, inherited
 
 
-def _single_is_safe(x: Tensor) -> bool:
-    """Whether float32 convolution means inner products of float32 numbers, added in float32."""
-    return (
-        x.device.type == "cpu"
-        and platform.machine() in {"x86_64", "AMD64"}
-        and torch.get_float32_matmul_precision() == "highest"
-        and "ONEDNN_DEFAULT_FPMATH_MODE" not in os.environ
-        and x[:1].numel() > SMALL
-    )
+def _envelope(slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors a `[m]` and b `[...]` such that |slope[i]| <= a[i] b, elementwise."""
+    rows = norms((slope.flatten(1),))
+    columns = (slope.abs() / rows.view(-1, *[1] * (slope.ndim - 1))).amax(0)
+    return rows, inflate(columns, 8)
+
+
+def _patch_errors(kernel: Tensor, data: Tensor, apply: Apply, share: float) -> Tensor:
+    """Upper bound of `share` times ‖kernel‖ ‖patch‖, for every kernel and patch of the data."""
+    norms = kernel.flatten(1).norm(dim=1).float()
+    window = kernel.new_ones(1, 1, *kernel.shape[2:]).float()
+    patches = apply(data.square().sum(1, keepdim=True), window).clamp_(min=0).sqrt_()
+    # Sums of a few thousand squares err by less than 2^-10; the root halves that.
+    errors = patches * norms.mul_(share * (1 + 2.0**-9)).view(-1, *[1] * (data.ndim - 2))
+    return errors.double().add_(2.0**-60)
 
 
 def _largest(x: TaylorModel) -> Tensor:

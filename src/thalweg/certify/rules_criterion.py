@@ -259,7 +259,7 @@ def _leads(output: TaylorModel, target: Tensor) -> tuple[TaylorModel, Tensor]:
         lead = as_model(multiply(output.reshape(-1, 1), sign))
         return lead, torch.ones_like(sign, dtype=torch.bool)
     logits, flat = rows(output, target)
-    lead = margins(logits, flat)
+    lead = margins(logits, flat, signs=True)
     rival = torch.ones_like(lead.value, dtype=torch.bool)
     return lead, rival.scatter_(1, flat.long().unsqueeze(1), False)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thalweg.certify.rounding import gamma, inflate
+from thalweg.certify.origins import Origin
+from thalweg.certify.rounding import TINY, gamma, inflate
 from thalweg.certify.rules_algebra import add, is_constant, line_magnitude, multiply
 from thalweg.certify.taylor import (
     TaylorModel,
@@ -22,6 +25,12 @@ from thalweg.certify.taylor import (
     rule,
     structural,
 )
+
+SMALL = 512
+"""Numbers an example below which float32 does not pay."""
+
+BLOCK = 512
+"""Terms of a product in float32 that are added in one go."""
 
 
 @rule("linear")
@@ -44,20 +53,18 @@ def linear(input: Any, weight: Any, bias: Any = None) -> TaylorModel:
     ]
     xv, xd, xr = parts
     assert xv is not None
-    wv = w.value.t()
-    value = xv @ wv
-    slope = remainder = None
-    if xd is not None:
-        slope = xd @ wv
-        if w.slope is not None:
-            second = (xd @ w.slope.t()).mul_(0.5)
-            value.add_(second)
-            remainder = second.abs_()
-    if w.slope is not None:
-        slope = xv @ w.slope.t() if slope is None else slope.addmm_(xv, w.slope.t())
+    single = xd is not None and w.slope is not None and single_is_safe(xv)
+    value = xv @ w.value.t()
+    slope = _first_order(xv, xd, w, single)
+    remainder = inherited = None
+    if xd is not None and w.slope is not None:
+        second = _product(xd, w, "slope", single).mul_(0.5)
+        value.add_(second)
+        remainder = second.abs_()
     if xr is not None:
-        weights = sizes(w).t()
-        remainder = xr @ weights if remainder is None else remainder.addmm_(xr, weights)
+        inherited, *changed = _absolute_products(xr, w)
+        for part in (inherited, *changed):
+            remainder = part.clone() if remainder is None else remainder.add_(part)
     rows, slack = row_norms(w)
     error = rows * gamma(2 * terms + 12) + slack
     columns = norms(parts)
@@ -65,13 +72,117 @@ def linear(input: Any, weight: Any, bias: Any = None) -> TaylorModel:
         remainder = torch.outer(columns, error)
     else:
         remainder.addr_(columns, error)
+    if single:
+        _charge_single(remainder, parts, w)
     result = (*shape[:-1], value.shape[-1])
     out = TaylorModel(
         value.reshape(result),
         None if slope is None else slope.reshape(result),
         inflate(remainder, 2 * terms + 12).reshape(result),
     )
-    return out if bias is None else add(out, bias)
+    if bias is not None:
+        out = add(out, bias)
+    if x.remainder is not None and inherited is not None and len(shape) > 1:
+        out.origin = _linear_origin(x.remainder, x.origin, w, out, inherited.reshape(result))
+    return out
+
+
+def _first_order(xv: Tensor, xd: Tensor | None, w: TaylorModel, single: bool) -> Tensor | None:
+    """The slope `W x' + D x` of a product, None for zero."""
+    return plus(
+        None if xd is None else _product(xd, w, "value", single),
+        None if w.slope is None else _product(xv, w, "slope", single),
+    )
+
+
+def _product(x: Tensor, w: TaylorModel, part: str, single: bool) -> Tensor:
+    """Product `[m, outputs]` with the value or the slope of a weight."""
+    weight = getattr(w, part)
+    if not single:
+        return x @ weight.t()
+    if f"{part}32" not in w.cache:
+        w.cache[f"{part}32"] = weight.float()
+    # Block after block, so that fewer roundings follow each other.
+    pairs = zip(x.float().split(BLOCK, 1), w.cache[f"{part}32"].split(BLOCK, 1), strict=True)
+    return functools.reduce(Tensor.add_, (data @ block.t() for data, block in pairs)).double()
+
+
+def _charge_single(remainder: Tensor, parts: Sequence[Tensor | None], w: TaylorModel) -> None:
+    """Add the rounding errors of :func:`_product` in float32 to a remainder `[m, outputs]`.
+
+    Each is at most gamma ‖x‖ ‖w‖ with as many roundings as a block has terms and as there are
+    blocks.
+    """
+    xv, xd, _ = parts
+    accumulated = (BLOCK + w.value.shape[1] // BLOCK + 4) * 2.0**-24
+    gamma32 = accumulated / (1 - accumulated)
+    if "norms" not in w.cache:
+        w.cache["norms"] = norms((w.value,)), norms((w.slope,))
+    kernel, tilt = w.cache["norms"]
+    data, slope = norms((xv,)), norms((xd,))
+    remainder.addr_(slope, kernel + tilt, alpha=gamma32).addr_(data, tilt, alpha=gamma32)
+    remainder.add_(2.0**-90)
+
+
+def _absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
+    """Upper bounds of |W| r, the noise that weights hand on, and of |D| r, what their change adds.
+
+    The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
+    of non-negative terms errs relatively.
+    """
+    terms, single = noise.shape[-1], single_is_safe(noise)
+    key = "absolute32" if single else "absolute64"
+    if key not in w.cache:
+        sizes = [part.abs() for part in (w.value, w.slope) if part is not None]
+        w.cache[key] = [(upward(size) if single else size).t() for size in sizes]
+    noise = upward(noise) if single else noise
+    products = [noise @ size for size in w.cache[key]]
+    if not single:
+        return products
+    accumulated = (terms + 8) * 2.0**-24
+    factor = 1 + 2 * accumulated / (1 - accumulated)
+    return [part.double().mul_(factor).add_(terms * 2.0**-120) for part in products]
+
+
+def upward(part: Tensor) -> Tensor:
+    """Float32 numbers that are no smaller, all positive."""
+    return part.mul(1 + 2.0**-22).float().clamp_(min=2.0**-126)
+
+
+def _linear_origin(
+    noise: Tensor, earlier: Origin | None, w: TaylorModel, out: TaylorModel, inherited: Tensor
+) -> Origin:
+    """The error goes through the weights at the centre; all else in the remainder is fresh."""
+    remainder, weight = out.remainder, w.cache.get("value32", w.value)
+    assert remainder is not None
+    terms = len(weight) + 8
+    if weight.dtype == torch.float32:
+        rounding = 2 * terms * 2.0**-24 / (1 - terms * 2.0**-24)
+    else:
+        rounding = gamma(terms)
+    return Origin(
+        noise,
+        earlier,
+        lambda g, owner: (g.to(weight.dtype) @ weight).double(),
+        lambda owner: fresh_part(remainder[owner], inherited[owner]),
+        rounding,
+    )
+
+
+def fresh_part(remainder: Tensor, inherited: Tensor) -> Tensor:
+    """The rest of a remainder that is, rounded up, the sum of it and what is inherited."""
+    return (remainder - inherited).mul_(1 + 2.0**-50).add_(TINY)
+
+
+def single_is_safe(x: Tensor) -> bool:
+    """Whether float32 products and convolutions are inner products, added in float32."""
+    return (
+        x.device.type == "cpu"
+        and platform.machine() in {"x86_64", "AMD64"}
+        and torch.get_float32_matmul_precision() == "highest"
+        and "ONEDNN_DEFAULT_FPMATH_MODE" not in os.environ
+        and x[:1].numel() > SMALL
+    )
 
 
 def row_norms(w: TaylorModel) -> tuple[Tensor, Tensor]:
@@ -101,127 +212,6 @@ def sizes(w: TaylorModel) -> Tensor:
     if "sizes" not in w.cache:
         w.cache["sizes"] = magnitude(w)
     return w.cache["sizes"]
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Examples that go through the model together, as a rule may recognize them.
-
-    Attributes:
-        inputs: the tensors handed to the model, `[m, ...]` each.
-        ids: `[m]`, which examples of the split they are.
-        total: number of all examples.
-    """
-
-    inputs: tuple[Tensor, ...]
-    ids: Tensor
-    total: int
-
-    def find(self, x: Tensor) -> int | None:
-        """Which of the inputs a tensor is, in any shape `[m, ...]`; None if it is none of them."""
-        for i, own in enumerate(self.inputs):
-            same = x.data_ptr() == own.data_ptr() and x.numel() == own.numel()
-            whole = x.is_contiguous() and own.is_contiguous() and x._version == own._version
-            if same and whole and x.ndim > 1 and len(x) == len(own):
-                return i
-        return None
-
-
-class Products:
-    """Products of the data with a layer's weights, shared by all pieces of one segment.
-
-    On a segment `W(t) = W + (t - 1/2) D` a layer that sees the data themselves is affine in t:
-    `x W` and `x D` are computed once an example. Only data are recognized, and kept as long as
-    the room allows.
-
-    Args:
-        middle: weight `[m, n]` at t = 1/2.
-        direction: `[m, n]`, its change along the whole segment.
-        spread: `[m, n]`, how far the exact weights may be from that line, for every t.
-        room: a list with the number of elements that may still be kept, shared among layers.
-    """
-
-    def __init__(self, middle: Tensor, direction: Tensor, spread: Tensor, room: list[int]) -> None:
-        self._weights = torch.cat([middle, direction]).t()
-        terms = middle.shape[1]
-        self._error = norms((middle, direction)) * gamma(2 * terms + 16) + norms((spread,))
-        self._room = room
-        self._kept: dict[tuple[Any, ...], _Kept | None] = {}
-
-    def at(
-        self, offset: float, halfwidth: float, chunk: Chunk
-    ) -> Callable[[Tensor], TaylorModel | None]:
-        """The layer on a piece.
-
-        Args:
-            offset: t - 1/2 at its centre.
-            halfwidth: of the piece.
-            chunk: what is going through the model.
-
-        Returns:
-            A function of the input that gives the product, or None where nothing is kept.
-        """
-
-        def apply(x: Tensor) -> TaylorModel | None:
-            which = chunk.find(x)
-            if which is None:
-                return None
-            key = (which, x.shape[1:])
-            if key not in self._kept:
-                self._kept[key] = self._make(x, chunk.total)
-            kept = self._kept[key]
-            if kept is None:
-                return None
-            both, size = kept.rows(x, chunk.ids)
-            m = self._weights.shape[1] // 2
-            middle, direction = both[..., :m], both[..., m:]
-            value = torch.add(middle, direction, alpha=offset)
-            return TaylorModel(value, direction * halfwidth, inflate(size * self._error))
-
-        return apply
-
-    def _make(self, x: Tensor, total: int) -> _Kept | None:
-        """Room for the products of all examples, if there is any."""
-        width = self._weights.shape[1]
-        needed = total * (x[0].numel() // x.shape[-1]) * (width + 1)
-        if needed > self._room[0]:
-            return None
-        self._room[0] -= needed
-        shape = (total, *x.shape[1:-1])
-        return _Kept(
-            self._weights,
-            x.new_empty(*shape, width),
-            x.new_empty(*shape, 1),
-            torch.zeros(total, dtype=torch.bool, device=x.device),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """Products of the examples seen so far.
-
-    Attributes:
-        weights: `[n, 2m]`.
-        products: `[total, ..., 2m]`.
-        sizes: `[total, ..., 1]`, norms of the data.
-        known: `[total]`, bool.
-    """
-
-    weights: Tensor
-    products: Tensor
-    sizes: Tensor
-    known: Tensor
-
-    def rows(self, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Products and sizes of some examples, computed where they are not known."""
-        first, last = int(ids[0]), int(ids[-1])
-        # Neighbours are looked at in place; others are copied.
-        some = slice(first, last + 1) if last - first + 1 == len(ids) else ids
-        if not bool(self.known[some].all()):
-            self.products[some] = x @ self.weights
-            self.sizes[some] = norms((x,)).unsqueeze(-1)
-            self.known[some] = True
-        return self.products[some], self.sizes[some]
 
 
 @rule("matmul", "__matmul__", "mm", "bmm", "dot", "mv")

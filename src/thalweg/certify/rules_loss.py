@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.certify.rounding import inflate
+from thalweg.certify.origins import bound_functional
+from thalweg.certify.rounding import charge, inflate
 from thalweg.certify.rules_activation import _softplus, absolute, convex
 from thalweg.certify.rules_algebra import (
     add,
@@ -28,17 +29,25 @@ from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
     as_model,
+    reach,
     rule,
     structural,
 )
 
+NEGLIGIBLE = 0.02
+"""Share of the mean remainder of a loss below which a margin's remainder is left as it is."""
 
-def margins(logits: TaylorModel, target: Tensor) -> TaylorModel:
+
+def margins(logits: TaylorModel, target: Tensor, *, signs: bool = False) -> TaylorModel:
     """Differences `z_j - z_y` to the score of the target; common slopes cancel.
+
+    So do errors that both have in common, as far back as the scores know where theirs come from
+    (:mod:`thalweg.certify.origins`). That is looked into only where it may matter.
 
     Args:
         logits: `[m, classes]`.
         target: `[m]`, class indices.
+        signs: whether only the signs matter, not what a logsumexp makes of the margins.
 
     Returns:
         `[m, classes]`, exactly zero at the target.
@@ -52,7 +61,40 @@ def margins(logits: TaylorModel, target: Tensor) -> TaylorModel:
     for part in (difference.value, difference.slope, difference.remainder):
         if part is not None:
             part.scatter_(1, index, 0.0)
+    if logits.origin is not None and difference.remainder is not None:
+        _tighten(logits, index, difference, signs=signs)
     return difference
+
+
+def _unclear(margin: TaylorModel, signs: bool) -> Tensor:
+    """Which margins `[m, c]` are worth a closer look: a forecast, whose errors cost tightness."""
+    noise = margin.remainder
+    assert noise is not None
+    far = reach(margin)
+    if signs:
+        return (margin.value + far >= 0) & (margin.value < far)
+    part = torch.softmax(margin.value + far, 1) * noise
+    return part > NEGLIGIBLE * part.sum(1).mean()
+
+
+def _tighten(logits: TaylorModel, index: Tensor, margin: TaylorModel, *, signs: bool) -> None:
+    """Replace remainders of some margins by bounds of e_j - e_y, where those are smaller."""
+    noise = logits.remainder
+    owners, rivals = torch.nonzero(_unclear(margin, signs), as_tuple=True)
+    if noise is None or margin.remainder is None or not len(owners):
+        return
+    line = reach(TaylorModel(margin.value, margin.slope))
+    # A margin is settled as soon as its upper bound is negative, and a little to spare.
+    room = (-margin.value - line)[owners, rivals] * (1 - 2.0**-20) if signs else None
+    rounding = charge(None, 2, margin.value, line)
+    for part in torch.arange(len(owners), device=owners.device).split(len(noise)):
+        owner, rival = owners[part], rivals[part]
+        g = noise.new_zeros(len(part), noise.shape[1])
+        g.scatter_(1, rival.unsqueeze(1), 1.0).scatter_(1, index[owner], -1.0)
+        enough = None if room is None else room[part]
+        own = bound_functional(noise, logits.origin, g, owner, enough) + rounding[owner, rival]
+        before = margin.remainder[owner, rival]
+        margin.remainder[owner, rival] = torch.fmin(before, inflate(own))
 
 
 def rows(logits: TaylorModel, target: Tensor) -> tuple[TaylorModel, Tensor]:

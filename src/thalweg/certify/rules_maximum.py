@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thalweg.certify.rounding import UNIT, charge
+from thalweg.certify.origins import Origin
+from thalweg.certify.rounding import UNIT, charge, inflate
 from thalweg.certify.rules_algebra import negate
 from thalweg.certify.rules_shape import cat
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
@@ -30,19 +31,28 @@ def maximum(x: Any, y: Any) -> TaylorModel:
     difference of the lines p and q has its sign certain or goes through a kink.
     """
     x, y = as_model(x), as_model(y)
-    x, y = _broadcast(x, y), _broadcast(y, x)
+    return _larger(_broadcast(x, y), _broadcast(y, x))[0]
+
+
+def _larger(x: TaylorModel, y: TaylorModel) -> tuple[TaylorModel, _Choice]:
+    """The larger of two numbers of one shape, and how it depends on either."""
     xs = torch.zeros_like(x.value) if x.slope is None else x.slope
     ys = torch.zeros_like(y.value) if y.slope is None else y.slope
     xr = torch.zeros_like(x.value) if x.remainder is None else x.remainder
     yr = torch.zeros_like(y.value) if y.remainder is None else y.remainder
     # Each difference is one operation, so that its error is relative to itself.
     difference = x.value - y.value
-    swing = (xs - ys).abs_().add_(xr).add_(yr).mul_(1 + 16 * UNIT)
+    swing = (xs - ys).abs_()
     first = difference > 0
-    value = torch.where(first, x.value, y.value)
+    # Twice the same line, as on the empty parts of an image: nothing is unsure but the remainder.
+    same = (difference == 0).logical_and_(swing == 0).logical_and_(xr <= yr)
+    swing.add_(xr).add_(yr).mul_(1 + 16 * UNIT)
+    value = torch.maximum(x.value, y.value)
     slope = torch.where(first, xs, ys)
     remainder = torch.where(first, xr, yr)
-    unsure = torch.nonzero(~(difference.abs_() >= swing).flatten()).flatten()
+    certain = torch.ge(difference.abs_(), swing).logical_or_(same)
+    unsure = torch.nonzero(certain.logical_not_().flatten()).flatten()
+    share = fresh = value.new_zeros(0)
     if len(unsure):
         xv, xs, xr, yv, ys, yr = (
             part.reshape(-1)[unsure] for part in (x.value, xs, xr, y.value, ys, yr)
@@ -58,12 +68,49 @@ def maximum(x: Any, y: Any) -> TaylorModel:
         ).mul_(0.5)
         line = yv + factor * gap + height
         slant = ys + factor * tilt
+        # With errors a and b, max(p + a, q + b) - q - b = relu(z) for z = p - q + (a - b), convex,
+        # at least m z, and at most m z plus the larger of (1 - m) z and -m z at its ends.
+        far = xr + yr
+        over = torch.maximum((1 - factor) * (right + far), factor * (far - left))
+        share, fresh = factor, charge(torch.maximum(over - height, height), 16, xv, yv, xs, ys, far)
         noise = torch.maximum(xr, yr) + height
         noise = charge(noise, 16, xv, yv, xs, ys)
         value = value.contiguous().view(-1).index_copy_(0, unsure, line).view(value.shape)
         slope = slope.contiguous().view(-1).index_copy_(0, unsure, slant).view(value.shape)
         remainder = remainder.contiguous().view(-1).index_copy_(0, unsure, noise).view(value.shape)
-    return TaylorModel(value, slope, remainder)
+    return TaylorModel(value, slope, remainder), _Choice(first, same, swing, unsure, share, fresh)
+
+
+class _Choice(NamedTuple):
+    """How the larger of two numbers depends on their errors a and b: m a + (1 - m) b ± fresh.
+
+    Attributes:
+        first: m, one or zero, where the larger is certain.
+        same: where both lines are the same, and m is zero.
+        swing: a bound of |a| + |b| there.
+        unsure: `[k]`, indices of elements that are neither.
+        share: `[k]`, m there.
+        fresh: `[k]`, zero elsewhere.
+    """
+
+    first: Tensor
+    same: Tensor
+    swing: Tensor
+    unsure: Tensor
+    share: Tensor
+    fresh: Tensor
+
+    def shares(self) -> Tensor:
+        """All m."""
+        out = self.first.double().contiguous()
+        out.view(-1)[self.unsure] = self.share
+        return out
+
+    def added(self) -> Tensor:
+        """All fresh."""
+        out = torch.where(self.same, self.swing, 0.0).contiguous()
+        out.view(-1)[self.unsure] = self.fresh
+        return out
 
 
 def _broadcast(x: TaylorModel, y: TaylorModel) -> TaylorModel:
@@ -118,6 +165,8 @@ def _entry(value: Any, index: int) -> int:
 def _pool_along(
     x: TaylorModel, dim: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool
 ) -> TaylorModel:
+    if (kernel, stride, padding) == (1, 1, 0):
+        return x
     size = x.value.shape[dim]
     span = dilation * (kernel - 1) + 1
     steps = (size + 2 * padding - span) / stride
@@ -138,8 +187,48 @@ def _pool_along(
         start = offset * dilation
         window = slice(start, start + (count - 1) * stride + 1, stride)
         index = (slice(None),) * dim + (window,)
-        pieces.append(structural(lambda part, index=index: part[index], x))
-    return functools.reduce(maximum, pieces)
+        # Copies: arithmetic on every other number of a row is slow.
+        pieces.append(structural(lambda part, index=index: part[index].contiguous(), x))
+    largest, choices = pieces[0], []
+    for piece in pieces[1:]:
+        largest, choice = _larger(largest, piece)
+        choices.append(choice)
+    tiles = kernel == stride and dilation == 1 and size == count * kernel and dim > 0
+    if tiles and choices and x.origin is not None and x.remainder is not None:
+        largest.origin = _pool_origin(x, x.remainder, choices, dim)
+    return largest
+
+
+def _pool_origin(x: TaylorModel, noise: Tensor, choices: list[_Choice], dim: int) -> Origin:
+    """An error of the maximum over a window is a mean of the errors in it, plus what is fresh."""
+
+    @functools.cache
+    def choices_made() -> list[tuple[Tensor, Tensor]]:
+        return [(choice.shares(), choice.added()) for choice in choices]
+
+    def weights_of(owner: Tensor) -> tuple[Tensor, Tensor]:
+        # e = m e' + (1 - m) e'' ± fresh, one element of the window after the other.
+        weights: list[Tensor] = []
+        fresh: Tensor | None = None
+        for shares, added in choices_made():
+            m = shares[owner]
+            weights = [m, 1 - m] if not weights else [*(m * other for other in weights), 1 - m]
+            fresh = added[owner] if fresh is None else m * fresh + added[owner]
+        assert fresh is not None
+        return torch.stack(weights, dim + 1), fresh
+
+    def fresh_of(owner: Tensor) -> Tensor:
+        weights, fresh = weights_of(owner)
+        # Factors and their products are rounded: as many roundoffs of the noise.
+        inherited = (weights * noise[owner].reshape(weights.shape)).sum(dim + 1)
+        terms = weights.shape[dim + 1]
+        return inflate(fresh + inherited * (16 * terms * UNIT), 8 * terms)
+
+    def pull(g: Tensor, owner: Tensor) -> Tensor:
+        parts = g.unsqueeze(dim + 1) * weights_of(owner)[0]
+        return parts.reshape(len(g), *noise.shape[1:])
+
+    return Origin(noise, x.origin, pull, fresh_of, 0.0)
 
 
 class NoIndices:

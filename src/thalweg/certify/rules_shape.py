@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thalweg.certify.origins import Origin
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
 
 # Same name and arguments as tensor methods; `view` becomes `reshape`, since the parts of a model
@@ -27,12 +29,32 @@ _METHODS = {
 }  # fmt: skip
 
 
+# Each keeps the order of all numbers; with it, where their remainders come from.
+_REGROUPING = {"reshape", "flatten", "unflatten", "contiguous", "clone", "detach", "ravel"}
+
+
+def _regrouped(x: TaylorModel, out: TaylorModel) -> Origin | None:
+    """The origin of the same numbers in another shape, examples kept apart."""
+    origin, before, after = x.origin, x.value.shape[1:], out.value.shape[1:]
+    if origin is None or before == after:
+        return origin
+    return replace(
+        origin,
+        pull=lambda g, owner: origin.pull(g.reshape(len(g), *before), owner),
+        fresh=lambda owner: origin.fresh(owner).reshape(len(owner), *after),
+    )
+
+
 def _register(name: str, method: str) -> None:
     @rule(name)
     def apply(x: Any, *args: Any, **kwargs: Any) -> Any:
         if any(isinstance(arg, TaylorModel) for arg in (*args, *kwargs.values())):
             raise UnsupportedOperation(name, "an index that depends on the parameters")
-        return structural(lambda part: getattr(part, method)(*args, **kwargs), as_model(x))
+        x = as_model(x)
+        out = structural(lambda part: getattr(part, method)(*args, **kwargs), x)
+        if x.origin is not None and method in _REGROUPING and len(out.value) == len(x.value):
+            out.origin = _regrouped(x, out)
+        return out
 
     apply.__doc__ = f"``Tensor.{name}``: exact."
 

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thalweg.certify.origins import Origin
 from thalweg.certify.rounding import charge
 from thalweg.errors import InputError
 
@@ -93,6 +94,7 @@ class TaylorModel(Tensor):
     slope: Tensor | None
     remainder: Tensor | None  # pyright: ignore[reportIncompatibleMethodOverride]
     logits: TaylorModel | None
+    origin: Origin | None
     family: list[weakref.ref[TaylorModel]]
     cache: dict[str, Any]
 
@@ -112,6 +114,7 @@ class TaylorModel(Tensor):
         self.slope = None if slope is None else slope.to(torch.float64)
         self.remainder = None if remainder is None else remainder.to(torch.float64)
         self.logits = None
+        self.origin = None
         self.family = [weakref.ref(self)]
         self.cache = {}
         return self
@@ -276,7 +279,7 @@ def _overwrite(x: Any, result: Any, name: str) -> Any:
     if alive > 1 or result.value.shape != x.value.shape:
         raise UnsupportedOperation(name, "in place into a tensor with views")
     x.value, x.slope, x.remainder = result.value, result.slope, result.remainder
-    x.logits, x.cache = None, {}
+    x.logits, x.origin, x.cache = None, result.origin, {}
     return x
 
 

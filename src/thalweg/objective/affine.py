@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from thalweg.objective.chain import ELEMENTWISE_FUNCTIONS, ELEMENTWISE_MODULES, Linear
 from thalweg.objective.pooling import SlicedMaxPool2d, phases, pool_before_relu, relu_in_place
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -32,22 +33,8 @@ _IN_PLACE: dict[object, Callable[[Tensor], Tensor]] = {
     nn.Tanh: torch.tanh_, F.tanh: torch.tanh_, torch.tanh: torch.tanh_,
     "relu": torch.relu_, "sigmoid": torch.sigmoid_, "tanh": torch.tanh_,
 }  # fmt: skip
-_ELEMENTWISE_MODULES = (
-    nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.ReLU6, nn.Hardtanh, nn.Mish, nn.SELU,
-    nn.CELU, nn.LogSigmoid, nn.Dropout, nn.Identity,
-)  # fmt: skip
-_ELEMENTWISE_FUNCTIONS = {F.leaky_relu, F.gelu, F.silu, F.elu, F.softplus}
 
-
-@dataclass(frozen=True)
-class Product:
-    """A linear layer of a chain, by the names of its parameters in θ."""
-
-    weight: str
-    bias: str | None
-
-
-ChainStep = Product | Callable[[Tensor], Tensor]
+ChainStep = Linear | Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,12 +245,12 @@ def _chain_step(
         if type(layer) is nn.Linear:
             weight, bias = (names.get(f"{node.target}.{part}") for part in ("weight", "bias"))
             trained = weight is not None and (layer.bias is None or bias is not None)
-            return Product(weight, bias) if weight is not None and trained else None
-        own = layer if type(layer) in _ELEMENTWISE_MODULES else None
+            return Linear(weight, bias) if weight is not None and trained else None
+        own = layer if type(layer) in ELEMENTWISE_MODULES else None
         return _IN_PLACE.get(type(layer), own)
     if node.target in _IN_PLACE:
         return _IN_PLACE[node.target]
-    if node.op == "call_function" and node.target in _ELEMENTWISE_FUNCTIONS:
+    if node.op == "call_function" and node.target in ELEMENTWISE_FUNCTIONS:
         function: Callable[..., Tensor] = node.target  # type: ignore[assignment]
         return partial(_called, function, node.args[1:], dict(node.kwargs))
     return None

@@ -26,11 +26,11 @@ _KNOWN_FUNCTIONS: dict[object, Known] = {
     F.sigmoid: "sigmoid", torch.sigmoid: "sigmoid", "sigmoid": "sigmoid",
     F.tanh: "tanh", torch.tanh: "tanh", "tanh": "tanh",
 }  # fmt: skip
-_ELEMENTWISE_MODULES = (
+ELEMENTWISE_MODULES = (
     nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.ReLU6, nn.Hardtanh, nn.Mish, nn.SELU,
     nn.CELU, nn.LogSigmoid, nn.Dropout, nn.Identity,
 )  # fmt: skip
-_ELEMENTWISE_FUNCTIONS = {F.leaky_relu, F.gelu, F.silu, F.elu, F.softplus}
+ELEMENTWISE_FUNCTIONS = {F.leaky_relu, F.gelu, F.silu, F.elu, F.softplus}
 
 
 @dataclass(frozen=True)
@@ -215,13 +215,15 @@ def _step(node: fx.Node, modules: Mapping[str, nn.Module]) -> Step | None:
     known = _KNOWN_FUNCTIONS.get(node.target)
     if known is not None:
         return Elementwise(getattr(torch, known), known)
-    if node.target in _ELEMENTWISE_FUNCTIONS:
+    if node.target in ELEMENTWISE_FUNCTIONS:
         function: Callable[..., Tensor] = node.target  # type: ignore[assignment]
         return Elementwise(function, None, rest, options)
     return None
 
 
 def _layer(name: str, layer: nn.Module) -> Step | None:
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return None
     if type(layer) is nn.Linear:
         prefix = f"{name}." if name else ""
         return Linear(f"{prefix}weight", None if layer.bias is None else f"{prefix}bias")
@@ -230,4 +232,4 @@ def _layer(name: str, layer: nn.Module) -> Step | None:
     if type(layer) in _KNOWN_MODULES:
         known = _KNOWN_MODULES[type(layer)]
         return Elementwise(getattr(torch, known), known)
-    return Elementwise(layer) if type(layer) in _ELEMENTWISE_MODULES else None
+    return Elementwise(layer) if type(layer) in ELEMENTWISE_MODULES else None

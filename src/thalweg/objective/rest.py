@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from thalweg.objective.affine import FirstLayer, Product
+from thalweg.objective.affine import FirstLayer
+from thalweg.objective.chain import Linear
 from thalweg.objective.strategies import Head
 
 # Bytes of products whose maximum is taken next: what a core's cache holds.
@@ -100,7 +101,7 @@ class Stack:
             for piece in pieces:
                 hidden = _combined(weights, piece.responses)
                 for step in job.cut.chain:
-                    if not isinstance(step, Product):
+                    if not isinstance(step, Linear):
                         hidden = step(hidden)
                         continue
                     hidden = torch.bmm(tensors[step.weight], hidden)

@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     for option, kind in (("pairs", int), ("threshold", float), ("rounds", int), ("seed", int),
                          ("check-every", int), ("certificate", str), ("beads", int),
-                         ("parameters", int), ("memory-limit", int)):  # fmt: skip
+                         ("parameters", int), ("memory-limit", int), ("images", int)):  # fmt: skip
         parser.add_argument(f"--{option}", type=kind)
     given = parser.parse_args()
     if given.list or given.name is None:

@@ -281,7 +281,7 @@ def negate(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
 
 
 def test_a_hook_that_changes_the_network_is_noticed() -> None:
-    first = nn.Linear(1, 2)
-    first.register_forward_hook(negate)
-    made = Objective(nn.Sequential(first, nn.Tanh(), nn.Linear(2, 1)), F.l1_loss, train=(X, X))
+    model = nn.Sequential(nn.Linear(1, 2), nn.Tanh(), nn.Linear(2, 1))
+    model.register_forward_hook(negate)  # that of the whole, which its graph does not show
+    made = Objective(model, F.l1_loss, train=(X, X))
     assert "not what the network computes" in (applies(made) or "")

@@ -5,12 +5,15 @@ A task is one file here that makes a :class:`Task`, and one line in the registry
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from thalweg.errors import InputError
 from thalweg.tasks.datasets import DataError, Images, data_folder, read_idx, read_mnist
 from thalweg.tasks.digits import digits
 from thalweg.tasks.mnist import mnist_cnn, mnist_mlp
+from thalweg.tasks.own import absolute, call_own, load_own
 from thalweg.tasks.polynomials import cubic, quadratic
 from thalweg.tasks.task import Task
 
@@ -18,10 +21,13 @@ __all__ = [
     "DataError",
     "Images",
     "Task",
+    "absolute",
+    "call_own",
     "cubic",
     "data_folder",
     "digits",
     "get_task",
+    "load_own",
     "mnist_cnn",
     "mnist_mlp",
     "quadratic",
@@ -30,7 +36,7 @@ __all__ = [
     "task_names",
 ]
 
-_REGISTRY: dict[str, Callable[[], Task]] = {
+_REGISTRY: dict[str, Callable[..., Task]] = {
     "quadratic": quadratic,
     "cubic": cubic,
     "digits": digits,
@@ -52,17 +58,18 @@ def task_names() -> tuple[str, ...]:
     return tuple(_REGISTRY)
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str, **options: Any) -> Task:
     """Look a task up by its name.
 
     Args:
         name: one of :func:`task_names`.
+        options: what the task can be varied in, such as ``data="quadrature"`` for the polynomials.
 
     Returns:
         The task. No data is read before its ``build`` is called.
 
     Raises:
-        InputError: if there is no task of this name.
+        InputError: if there is no task of this name, or it has no such option.
 
     Example:
         >>> get_task("mnist-mlp").architecture
@@ -73,4 +80,11 @@ def get_task(name: str) -> Task:
             f"expected the name of a task ({', '.join(_REGISTRY)}), got {name!r}: "
             "choose one of these, or give a problem of your own with --problem"
         )
-    return _REGISTRY[name]()
+    make = _REGISTRY[name]
+    known = tuple(inspect.signature(make).parameters)
+    for option in options:
+        if option not in known:
+            has = f"the options {', '.join(known)}" if known else "no options"
+            raise InputError(f"expected an option of the task '{name}', which has {has}, got "
+                             f"'{option}': leave it out")  # fmt: skip
+    return make(**options)

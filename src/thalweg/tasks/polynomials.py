@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 
 from thalweg.errors import InputError
 from thalweg.objective import Criterion, Objective, Training
-from thalweg.tasks.task import Task, drawn
+from thalweg.tasks.task import Task, drawn, form
 
-_POINTS = 10_000
+_POINTS, _SMALL = 10_000, 1000
 _TRAIN_SEED, _TEST_SEED = 1, 2
 
 _CRITERION = Criterion("loss", split="test")
@@ -27,7 +27,9 @@ _CRITERION = Criterion("loss", split="test")
 _TRAINING = Training(optimizer="Adam", learning_rate=1e-3, sample=512, bead_factor=4.0)
 
 
-def quadratic(initialization: Literal["uniform", "normal"] = "uniform") -> Task:
+def quadratic(
+    initialization: Literal["uniform", "normal"] = "uniform", *, small: bool = False
+) -> Task:
     """Make the quadratic task: y = .5x² + .25x + .1, 24 parameters.
 
     Hidden units and output are sigmoids; there are no biases.
@@ -35,6 +37,7 @@ def quadratic(initialization: Literal["uniform", "normal"] = "uniform") -> Task:
     Args:
         initialization: weights from U(-1, 1), as in the published scripts, or from N(0, 1),
             which may be nearer to the published numbers.
+        small: 1,000 points rather than 10,000.
 
     Returns:
         The task.
@@ -58,8 +61,9 @@ def quadratic(initialization: Literal["uniform", "normal"] = "uniform") -> Task:
 
         return drawn(_quadratic_network, draw)
 
+    name = form("quadratic", small=small)
     return Task(
-        name="quadratic",
+        name=name,
         summary="regression on y = .5x^2 + .25x + .1",
         source="Freeman & Bruna 2017, Section 4.1",
         architecture="1-4-4-1, sigmoid hidden and output, no biases",
@@ -70,17 +74,22 @@ def quadratic(initialization: Literal["uniform", "normal"] = "uniform") -> Task:
         alpha=0.95,
         t_star="half",
         needs_data=False,
-        build=lambda data_dir: _objective("quadratic", initialize, quadratic_target),
+        build=lambda data_dir: _objective(
+            name, initialize, quadratic_target, _SMALL if small else _POINTS
+        ),
         initialize=initialize,
     )
 
 
-def cubic() -> Task:
+def cubic(*, small: bool = False) -> Task:
     """Make the cubic task: y = 8x³ - 10x² + 3x, 33 parameters.
 
     Hidden units are sigmoids, the output is linear. Weights come from U(-1, 1), biases
     from N(0, 1). The best constant has a mean absolute error of .158 on [0, 1]: above that, a
     network that ignores its input does well enough.
+
+    Args:
+        small: 1,000 points rather than 10,000.
 
     Returns:
         The task.
@@ -99,8 +108,9 @@ def cubic() -> Task:
 
         return drawn(_cubic_network, draw)
 
+    name = form("cubic", small=small)
     return Task(
-        name="cubic",
+        name=name,
         summary="regression on y = 8x^3 - 10x^2 + 3x",
         source="Freeman & Bruna 2017, Section 4.1",
         architecture="1-4-4-1, sigmoid hidden, linear output, biases",
@@ -116,7 +126,9 @@ def cubic() -> Task:
         alpha=0.95,
         t_star="half",
         needs_data=False,
-        build=lambda data_dir: _objective("cubic", initialize, cubic_target),
+        build=lambda data_dir: _objective(
+            name, initialize, cubic_target, _SMALL if small else _POINTS
+        ),
         initialize=initialize,
     )
 
@@ -149,10 +161,13 @@ def _cubic_network() -> nn.Sequential:
 
 
 def _objective(
-    name: str, initialize: Callable[[Generator], nn.Module], target: Callable[[Tensor], Tensor]
+    name: str,
+    initialize: Callable[[Generator], nn.Module],
+    target: Callable[[Tensor], Tensor],
+    points: int,
 ) -> Objective:
     def sample(seed: int) -> tuple[Tensor, Tensor]:
-        x = torch.rand(_POINTS, 1, generator=Generator().manual_seed(seed))
+        x = torch.rand(points, 1, generator=Generator().manual_seed(seed))
         return x, target(x)
 
     return Objective(

@@ -9,7 +9,7 @@ from torch import Generator
 
 import thalweg
 from tests.helpers import landscape, point
-from thalweg.connect import Budget
+from thalweg.connect import Budget, Greedy
 from thalweg.errors import InputError
 from thalweg.tasks import get_task
 from thalweg.topology import explore
@@ -38,7 +38,12 @@ MINIMA = [point(-0.558, 1.442), point(0.623, 0.028), point(-0.050, 0.467)]
 def test_the_muller_brown_surface():
     objective = landscape(muller_brown, 2, learning_rate=0.002)
     atlas = explore(
-        objective, MINIMA, [77.0, 79.0, 108.0, 113.0], certificate="sampled", budget=QUICK
+        objective,
+        MINIMA,
+        [77.0, 79.0, 108.0, 113.0],
+        method=Greedy(alpha=0.99),
+        certificate="sampled",
+        budget=QUICK,
     )
     np.testing.assert_allclose(atlas.energies, [3.30, 41.83, 69.23], atol=0.01)
     counted = [atlas.components(level) for level in (20, 50, 77, 79, 108, 113)]
@@ -62,7 +67,7 @@ def test_four_wells_are_joined_two_by_two_and_then_all():
     minima = [point(x, y) for x in (-1, 1) for y in (-1, 1)]
     atlas = explore(
         landscape(double_wells, 2, learning_rate=0.01), minima, [0.9, 1.1, 1.9, 2.1],
-        certificate="sampled", budget=QUICK,
+        certificate="sampled", budget=QUICK, attempts=3,
     )  # fmt: skip
     assert [atlas.components(level) for level in (0.5, 0.9, 1.1, 1.9, 2.1)] == [4, 4, 2, 2, 1]
     (root,) = atlas.graph(steps=[1, 2, 3])

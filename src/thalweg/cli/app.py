@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli import connect, demo, report, tasks, theory, train, verify
+from thalweg.cli import connect, demo, report, study, tasks, theory, train, verify
 from thalweg.cli.console import NEGATIVE, complain
 from thalweg.connect import TrainingError, versions
 from thalweg.errors import ThalwegError, VerificationError
@@ -41,6 +41,7 @@ for module, example in (
 ):
     app.command(epilog=f"Example:  {example}")(module)
 app.add_typer(theory.theory_app(), name="theory")
+app.add_typer(study.study_app, name="study")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Find paths below a threshold: the methods, one a file, on one driver loop."""
 
-from thalweg.connect.api import METHODS, check_threshold, connect, connect_pairs, versions
+from thalweg.connect.api import check_threshold, connect, connect_pairs, versions
 from thalweg.connect.connection import (
     Connection,
     Counts,
@@ -10,8 +10,18 @@ from thalweg.connect.connection import (
     check_output,
     load_connection,
 )
-from thalweg.connect.driver import Budget, Method, Progress, Search
+from thalweg.connect.budget import Budget, Progress
+from thalweg.connect.driver import Method, Search
 from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.garipov2018curve import Curve, Polygon
+from thalweg.connect.goodfellow2015linear import Linear
+from thalweg.connect.methods import (
+    METHODS,
+    make_method,
+    method_names,
+    option_names,
+    register_method,
+)
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
 from thalweg.connect.training import Trained, TrainingError, train
@@ -22,10 +32,13 @@ __all__ = [
     "Budget",
     "Connection",
     "Counts",
+    "Curve",
     "Endpoint",
     "Greedy",
+    "Linear",
     "Method",
     "Outcome",
+    "Polygon",
     "Profile",
     "Progress",
     "Search",
@@ -38,7 +51,11 @@ __all__ = [
     "connect",
     "connect_pairs",
     "load_connection",
+    "make_method",
+    "method_names",
+    "option_names",
     "profile",
+    "register_method",
     "train",
     "verify",
     "versions",

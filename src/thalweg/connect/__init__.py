@@ -1,6 +1,8 @@
 """Find paths below a threshold: the methods, one a file, on one driver loop."""
 
 from thalweg.connect.api import check_threshold, connect, connect_pairs, versions
+from thalweg.connect.budget import Budget, Callback, Progress
+from thalweg.connect.compare import compare
 from thalweg.connect.connection import (
     Connection,
     Counts,
@@ -10,10 +12,9 @@ from thalweg.connect.connection import (
     check_output,
     load_connection,
 )
-from thalweg.connect.budget import Budget, Progress
 from thalweg.connect.driver import Method, Search
 from thalweg.connect.freeman2017greedy import Greedy
-from thalweg.connect.garipov2018curve import Curve, Polygon
+from thalweg.connect.garipov2018curve import BezierCurve, PolygonalChain
 from thalweg.connect.goodfellow2015linear import Linear
 from thalweg.connect.methods import (
     METHODS,
@@ -30,15 +31,16 @@ from thalweg.connect.verify import Verification, verify
 __all__ = [
     "METHODS",
     "Budget",
+    "Callback",
     "Connection",
     "Counts",
-    "Curve",
+    "BezierCurve",
     "Endpoint",
     "Greedy",
     "Linear",
     "Method",
     "Outcome",
-    "Polygon",
+    "PolygonalChain",
     "Profile",
     "Progress",
     "Search",
@@ -48,6 +50,7 @@ __all__ = [
     "Verification",
     "check_output",
     "check_threshold",
+    "compare",
     "connect",
     "connect_pairs",
     "load_connection",

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from thalweg.certify import certifier, unsupported
-from thalweg.connect.connection import Connection, Counts, endpoint
 from thalweg.connect.budget import Budget, Callback
+from thalweg.connect.connection import Connection, Counts, endpoint
 from thalweg.connect.driver import Method, Search, run
 from thalweg.connect.memory import allot
 from thalweg.connect.methods import make_method

@@ -23,7 +23,7 @@ State = dict[String, tuple[Moving, torch.Generator]]
 
 
 @dataclass(frozen=True)
-class Polygon:
+class PolygonalChain:
     """A polygonal chain with some bends, trained on its mean loss over uniform t.
 
     The free points w minimize `E[L(φ_w(t))]` with t uniform on [0, 1] (Eq. 2; not the mean over
@@ -91,18 +91,19 @@ class Polygon:
 
     def _move(self, moving: Moving, generator: torch.Generator) -> None:
         """One step against the gradient of a sample of the mean loss."""
-        parts = torch.arange(self.samples, dtype=torch.float64)
-        t = (parts + torch.rand(self.samples, generator=generator, dtype=torch.float64)) / self.samples
+        shares = torch.arange(self.samples, dtype=torch.float64)
+        inside = torch.rand(self.samples, generator=generator, dtype=torch.float64)
+        t = (shares + inside) / self.samples
         weights = self.weights(t).to(moving.points)
         found = moving.gradients(weights @ moving.path)
         moving.step(weights[:, 1:-1].t() @ found.gradients / self.samples)
 
 
 @dataclass(frozen=True)
-class Curve(Polygon):
+class BezierCurve(PolygonalChain):
     """A Bézier curve with some bends, trained on its mean loss over uniform t.
 
-    As :class:`Polygon`, with the φ of Eq. 4: for one bend w, `(1 − t)² θA + 2 t (1 − t) w + t² θB`.
+    As :class:`PolygonalChain`, with the φ of Eq. 4: for one bend w, `(1 − t)² θA + 2 t (1 − t) w + t² θB`.
     """
 
     name: str = "bezier"

@@ -31,11 +31,8 @@ class Linear:
         for string in search.certify_straight():
             certificate = string.pieces[0].certificate
             if certificate is not None:  # else the time is up, which is the loop's to say
-                shown = f"it rises to at least {certificate.seen:.6g}"
+                seen = f"{certificate.seen:.6g}, threshold {string.threshold:g}"
+                why = f"the straight segment rises to at least {seen}"
                 if certificate.seen <= string.threshold:
-                    shown = f"it was not certified; the largest value seen is {certificate.seen:.6g}"
-                search.end(
-                    string, Outcome.ABOVE_THRESHOLD,
-                    f"the straight segment is not accepted: {shown}, threshold "
-                    f"{string.threshold:g}",
-                )  # fmt: skip
+                    why = f"the straight segment could not be certified; the highest value is {seen}"
+                search.end(string, Outcome.ABOVE_THRESHOLD, why)

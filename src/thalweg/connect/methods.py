@@ -11,9 +11,10 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, cast
 
+from thalweg.connect.draxler2018autoneb import AutoNEB
 from thalweg.connect.driver import Method
 from thalweg.connect.freeman2017greedy import Greedy
-from thalweg.connect.garipov2018curve import Curve, Polygon
+from thalweg.connect.garipov2018curve import BezierCurve, PolygonalChain
 from thalweg.connect.goodfellow2015linear import Linear
 from thalweg.errors import InputError
 
@@ -23,7 +24,7 @@ Factory = Callable[..., Method]
 """A class of methods, or a function that makes one; its keyword arguments are the options."""
 
 METHODS: dict[str, Factory] = {
-    "greedy": Greedy, "bezier": Curve, "polygonal": Polygon, "linear": Linear,
+    "greedy": Greedy, "autoneb": AutoNEB, "bezier": BezierCurve, "polygonal": PolygonalChain, "linear": Linear,
 }  # fmt: skip
 """Methods by the name that records and the command line use."""
 

@@ -61,7 +61,9 @@ class Moving:
         self.steps = 0
         self.highest = math.nan
         objective = search.objective
-        self._ends = torch.stack([search.store[i] for i in string.numbers[:: len(string.numbers) - 1]])
+        self._ends = torch.stack(
+            [search.store[i] for i in string.numbers[:: len(string.numbers) - 1]]
+        )
         self._ends = self._ends.to(objective.device)
         self._batches = objective.minibatches(search.seed)
         blocks = objective.splits[objective.training.split].blocks(objective.samples[0])
@@ -124,7 +126,8 @@ class Moving:
             training_steps=len(self.points),
         )  # fmt: skip
         mean = float(found.losses.mean())
-        self._loss = mean if self.steps == 0 else self._loss + _NEWEST * (mean - self._loss)
+        weight = max(_NEWEST, 1 / (self.steps + 1))
+        self._loss = mean if weight == 1 else self._loss + weight * (mean - self._loss)
         return found
 
     def step(self, gradients: Tensor) -> None:
@@ -149,18 +152,32 @@ class Moving:
                 move()
                 if not math.isfinite(self._loss):
                     break
-                if self._loss < self._floor:
+                if self._loss < self._floor and self.steps * _NEWEST >= 1:
                     self._floor = self._loss - _IMPROVEMENT * abs(self._loss)
                     self._improved_at = self.steps
         self.string.training += time.perf_counter() - begin
-        if not math.isfinite(self._loss):
-            self._end(Outcome.DIVERGED, f"the loss on the path became {self._loss} after {self.steps:,} steps")
+        why = self._given_up()
+        if why is not None:
+            outcome, sentence = why
+            self.search.end(
+                self.string, outcome,
+                f"{sentence}; its highest value seen was {self.highest:.6g}, threshold "
+                f"{self.string.threshold:g}",
+            )  # fmt: skip
         elif self.steps >= self._next_look and self._arrived():
             self.search.end(self.string, Outcome.CONNECTED, self.string.summary())
-        elif self.steps >= budget.steps:
-            self._end(Outcome.BUDGET_EXHAUSTED, f"the budget of steps ({budget.steps:,}) was reached")
-        elif self.steps - self._improved_at >= budget.patience:
-            self._end(Outcome.PATH_STALLED, f"the path stalled, without improvement for {budget.patience:,} steps, after {self.steps:,}")
+
+    def _given_up(self) -> tuple[Outcome, str] | None:
+        """Why not to go on, if so."""
+        budget, steps = self.search.budget, f"after {self.steps:,} steps"
+        if not math.isfinite(self._loss):
+            return Outcome.DIVERGED, f"the loss on the path became {self._loss} {steps}"
+        if self.steps >= budget.steps:
+            return Outcome.BUDGET_EXHAUSTED, f"the budget of steps ({budget.steps:,}) was reached"
+        if self.steps - self._improved_at >= budget.patience:
+            idle = f"without improvement for {budget.patience:,} steps"
+            return Outcome.PATH_STALLED, f"the path stalled, {idle}, {steps}"
+        return None
 
     def settle(self) -> None:
         """Put the points into the string as they are, with the largest value seen on it."""
@@ -191,7 +208,7 @@ class Moving:
         return not self.string.undecided
 
     def _above(self) -> bool:
-        """Whether any place is found above the threshold: those that were highest last come first."""
+        """Whether a place is found above the threshold; those that were highest last come first."""
         t = self.places()
         order = self._order if len(self._order) == len(t) else list(range(len(t)))
         if not self._order:  # the middle first
@@ -211,10 +228,3 @@ class Moving:
         self.highest = max(values.values())
         self._order = sorted(values, key=lambda i: -values[i]) + order
         return not self.highest <= level
-
-    def _end(self, outcome: Outcome, why: str) -> None:
-        self.search.end(
-            self.string, outcome,
-            f"{why}; its highest value seen was {self.highest:.6g}, threshold "
-            f"{self.string.threshold:g}",
-        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Randomness of one's own: what is drawn inside a model neither reads nor moves the global state."""
+"""Randomness of one's own: what models draw while they train leaves the global state alone."""
 
 from __future__ import annotations
 

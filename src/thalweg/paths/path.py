@@ -173,6 +173,26 @@ class Bezier(_Curve):
     @property
     def length(self) -> float:
         """Length by adaptive quadrature of the speed, to a relative error of 1e-10."""
+        return self._length(0.0, 1.0)
+
+    def fractions(self, t: np.ndarray) -> np.ndarray:
+        """How much of the length lies before some parameters.
+
+        Args:
+            t: `[m]`, increasing from 0 to 1.
+
+        Returns:
+            `[m]`, from 0 to 1.
+        """
+        parts = [self._length(start, end) for start, end in pairwise(t.tolist())]
+        travelled = np.concatenate([[0.0], np.cumsum(parts)])
+        if travelled[-1] == 0:
+            return t
+        travelled /= travelled[-1]
+        return travelled
+
+    def _length(self, start: float, end: float) -> float:
+        """Length between two parameters."""
         steps = (self.points[1:] - self.points[:-1]).to(torch.float64)
         degree = len(steps)
         gram = (steps @ steps.T).cpu().numpy()
@@ -181,7 +201,7 @@ class Bezier(_Curve):
             weights = bernstein(torch.tensor([t], dtype=torch.float64), degree - 1)[0].numpy()
             return degree * math.sqrt(max(weights @ gram @ weights, 0.0))
 
-        return quad(speed, 0, 1, epsabs=0, epsrel=1e-10, limit=200)[0]
+        return quad(speed, start, end, epsabs=0, epsrel=1e-10, limit=200)[0]
 
 
 def bezier(points: Tensor, t: Tensor) -> Tensor:

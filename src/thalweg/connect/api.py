@@ -12,21 +12,18 @@ import torch
 from torch import Tensor
 
 from thalweg.certify import certifier, unsupported
+from thalweg.connect.budget import Budget, Callback
 from thalweg.connect.connection import Connection, Counts, endpoint
-from thalweg.connect.driver import Budget, Callback, Method, Search, run
-from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.driver import Method, Search, run
 from thalweg.connect.memory import allot
+from thalweg.connect.methods import make_method
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
 from thalweg.connect.string import String
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
-from thalweg.paths import Polygonal
-
-METHODS: dict[str, type[Method]] = {"greedy": Greedy}
-"""Methods by the name that records and the command line use."""
-
+from thalweg.paths import Bezier, Path, Polygonal
 
 # Relative distance to the threshold at which rounding hides on which side of it a value lies.
 _ROUNDING = 1e-9
@@ -120,7 +117,7 @@ def connect_pairs(
         InputError: see :func:`connect`.
     """
     budget = budget or Budget()
-    chosen = _method(method)
+    chosen = make_method(method)
     stack_bytes = allot(budget.memory_limit, objective.layout).stack
     checker = certifier(certificate, stack_bytes=stack_bytes)
     thresholds = _thresholds(threshold, len(pairs))
@@ -159,7 +156,7 @@ def connect_pairs(
     points = search.store.stacks([string.numbers for string in search.strings])
     return [
         _connection(search, string, ends, chosen, certificate, seed, settings,
-                    Polygonal(own, objective.layout), profile_points)
+                    _path(string, own, objective), profile_points)
         for string, ends, own in zip(search.strings, values, points, strict=True)
     ]  # fmt: skip
 
@@ -191,16 +188,9 @@ def versions() -> dict[str, str]:
     return {"thalweg": own, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def _method(method: str | Method) -> Method:
-    if not isinstance(method, str):
-        if isinstance(method, type) or not hasattr(method, "step"):
-            raise InputError(
-                f"expected a method's name or a method such as Greedy(), got {method!r}"
-            )
-        return method
-    if method not in METHODS:
-        raise InputError(f"expected a method among {', '.join(METHODS)}, got '{method}'")
-    return METHODS[method]()
+def _path(string: String, points: Tensor, objective: Objective) -> Path:
+    kind = Bezier if string.curved else Polygonal
+    return kind(points, objective.layout)
 
 
 def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
@@ -277,7 +267,7 @@ def _connection(
     certificate: str,
     seed: int,
     settings: dict[str, Any],
-    path: Polygonal,
+    path: Path,
     profile_points: int,
 ) -> Connection:
     objective = search.objective

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from thalweg.connect import Connection
-from thalweg.errors import InputError
-from thalweg.parameters import replacing
+from thalweg.plots.files import write_figure
 from thalweg.plots.profile_info import ProfileInfo, Step, compute_profile
 from thalweg.plots.style import LIGHT, Palette, rc
 
@@ -27,7 +25,6 @@ _LOG_RATIO = 10.0
 _STEPS = 400
 _DASHES = (0, (4, 2))
 _STRAIGHT = "straight line A to B"
-_FORMATS = (".png", ".svg", ".pdf")
 
 
 def draw_profile(info: ProfileInfo, axes: Sequence[Axes], palette: Palette = LIGHT) -> None:
@@ -76,32 +73,7 @@ def save_profile(connection: Connection, file: str | Path) -> None:
     Raises:
         InputError: if the connection has no profile, or the file cannot be written.
     """
-    file = Path(file)
-    if file.suffix not in _FORMATS:
-        raise InputError(
-            f"expected a picture named {', '.join(_FORMATS)}, got {file.name}: rename it"
-        )
-    content = render(profile_figure(compute_profile(connection)), file.suffix[1:])
-    with replacing(file) as temporary:
-        temporary.write_bytes(content)
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """A figure as the bytes of a file, the same for the same figure.
-
-    Args:
-        figure: to render.
-        kind: ``"png"``, ``"svg"`` or ``"pdf"``.
-    """
-    buffer = io.BytesIO()
-    undated = {
-        "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
-        "pdf": {"CreationDate": None},
-    }.get(kind)
-    with mpl.rc_context(rc()):
-        figure.savefig(buffer, format=kind, dpi=150, metadata=undated,
-                       facecolor=figure.get_facecolor())  # fmt: skip
-    return buffer.getvalue()
+    write_figure(profile_figure(compute_profile(connection)), file)
 
 
 def _draw_whole(info: ProfileInfo, axes: Axes, palette: Palette) -> None:

@@ -48,7 +48,7 @@ class Link:
     certificate: str
     outcome: str
     beads: int
-    normalized_length: float
+    normalized_length: float | None
     gradient_samples: int
     criterion_samples: int
 

@@ -23,8 +23,10 @@ from thalweg.geometry import Surface, surface
 from thalweg.objective import Calibration, Criterion, Objective, Training
 from thalweg.parameters import Layout, load_checkpoint, save_checkpoint
 from thalweg.paths import Bezier, Polygonal, load_path, save_path
+from thalweg.symmetry import Alignment, align, repair
 
 __all__ = [
+    "Alignment",
     "Bezier",
     "Budget",
     "Calibration",
@@ -41,6 +43,7 @@ __all__ = [
     "Surface",
     "ThalwegError",
     "Training",
+    "align",
     "bound_segment",
     "connect",
     "connect_pairs",
@@ -48,6 +51,7 @@ __all__ = [
     "load_connection",
     "load_path",
     "profile",
+    "repair",
     "save_checkpoint",
     "save_path",
     "surface",

@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli import connect, demo, report, tasks, train, verify
+from thalweg.cli import align, connect, demo, report, tasks, train, verify
 from thalweg.cli.console import NEGATIVE, complain
 from thalweg.connect import TrainingError, versions
 from thalweg.errors import ThalwegError, VerificationError
@@ -36,6 +36,7 @@ for module, example in (
     (tasks.tasks, "thalweg tasks --json"),
     (train.train, "thalweg train digits --threshold 0.1 --seed 0 --out a.safetensors"),
     (connect.connect, "thalweg connect a.safetensors b.safetensors --task digits --threshold 0.1"),
+    (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

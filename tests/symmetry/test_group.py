@@ -23,6 +23,7 @@ def test_a_permuted_network_computes_the_same(name, dtype, tolerance):
     model, inputs = network.model(dtype), network.data(7, dtype)
     own = tensors(model)
     group = permutation_group(model, inputs)
+    moved = own
     for seed in range(3):
         moved = group.apply(own, group.random(torch.Generator().manual_seed(seed)))
         change = (output(model, moved, inputs) - output(model, own, inputs)).abs().max()

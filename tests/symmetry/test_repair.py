@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from tests.symmetry.networks import NETWORKS, output, tensors
 from thalweg import InputError, Objective, repair
 
 
-def _pair(make) -> tuple[Objective, nn.Module, nn.Module]:
+def _pair(make: Callable[[], nn.Sequential]) -> tuple[Objective, nn.Sequential, nn.Sequential]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         a, b = make().double(), make().double()
@@ -55,7 +57,8 @@ def test_without_bias_the_deviations_alone_are_repaired():
 def test_the_output_layer_is_the_interpolated_one():
     objective, a, b = _pair(_mlp)
     repaired = objective.layout.unflatten(repair(objective, a, b, 0.25))
-    torch.testing.assert_close(repaired["4.weight"], torch.lerp(a[4].weight, b[4].weight, 0.25))
+    ends = [tensors(model)["4.weight"] for model in (a, b)]
+    torch.testing.assert_close(repaired["4.weight"], torch.lerp(ends[0], ends[1], 0.25))
 
 
 def test_with_batchnorm_it_is_the_re_estimation_of_its_statistics():
@@ -67,7 +70,9 @@ def test_with_batchnorm_it_is_the_re_estimation_of_its_statistics():
     found = repair(objective, theta, 0.5 * theta, 0.5)
     torch.testing.assert_close(found, 0.75 * theta)
     state = objective.state_dict(found)
-    hidden = output(model.conv, {n: state[f"conv.{n}"] for n in ("weight", "bias")}, inputs)
+    hidden = output(
+        model.get_submodule("conv"), {n: state[f"conv.{n}"] for n in ("weight", "bias")}, inputs
+    )
     torch.testing.assert_close(state["bn.running_mean"], hidden.mean((0, 2, 3)))
 
 

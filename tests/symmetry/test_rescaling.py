@@ -66,7 +66,7 @@ def test_planted_sizes_are_found(name):
 
 def test_a_unit_without_outgoing_weights_keeps_its_size():
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).double()
-    model[2].weight.data[0, 1] = 0
+    model.get_parameter("2.weight").data[0, 1] = 0
     group = rescaling_group(model, torch.randn(2, 2).double())
     own = {n: p.detach() for n, p in model.named_parameters()}
     sizes = group.normal_sizes(own)

@@ -195,7 +195,7 @@ def _distance(a: Tensor, b: Tensor) -> float:
 
 
 def _check_function(
-    objective: Objective, before: Mapping[str, Tensor], after: Mapping[str, Tensor], data: Split
+    objective: Objective, before: dict[str, Tensor], after: dict[str, Tensor], data: Split
 ) -> None:
     """Refuse a change of outputs, in float64, that is more than rounding.
 
@@ -212,7 +212,7 @@ def _check_function(
 
 
 def _difference(
-    objective: Objective, before: Mapping[str, Tensor], after: Mapping[str, Tensor], data: Split
+    objective: Objective, before: dict[str, Tensor], after: dict[str, Tensor], data: Split
 ) -> tuple[float, float]:
     """Largest difference of an output, and largest output."""
     change = size = 0.0

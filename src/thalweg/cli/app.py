@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli import align, connect, demo, report, tasks, train, verify
+from thalweg.cli import align, connect, demo, report, study, tasks, theory, train, verify
 from thalweg.cli.console import NEGATIVE, complain
 from thalweg.connect import TrainingError, versions
 from thalweg.errors import ThalwegError, VerificationError
@@ -41,6 +41,8 @@ for module, example in (
     (report.report, "thalweg report connection --out report.html"),
 ):
     app.command(epilog=f"Example:  {example}")(module)
+app.add_typer(theory.theory_app(), name="theory")
+app.add_typer(study.study_app, name="study")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,5 +111,6 @@ def _thalweg(
 def _help(arguments: Sequence[str]) -> str:
     """The command that would have helped."""
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {group.name for group in app.registered_groups if group.name}
     own = arguments[0] + " " if arguments and arguments[0] in known else ""
     return f"thalweg {own}--help"

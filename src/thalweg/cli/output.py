@@ -22,23 +22,26 @@ def check_folder(folder: Path) -> None:
     _check_writable(folder)
 
 
-def check_file(file: Path, suffix: str) -> None:
+def check_file(file: Path, suffix: str, option: str = "--out") -> None:
     """Refuse a name under which a file cannot be written.
 
     Args:
         file: to be; one that exists is replaced.
         suffix: that it must have.
+        option: that names it.
 
     Raises:
         InputError: if the name ends otherwise, a folder has it, or its folder could not be made.
     """
     if file.suffix != suffix:
         raise InputError(
-            f"expected a file name that ends in {suffix} for --out, got {file}: "
+            f"expected a file name that ends in {suffix} for {option}, got {file}: "
             f"name it {file.with_suffix(suffix) if file.name else 'FILE' + suffix}"
         )
     if file.is_dir():
-        raise InputError(f"expected a file name for --out, got the folder {file}: choose another")
+        raise InputError(
+            f"expected a file name for {option}, got the folder {file}: choose another"
+        )
     _check_writable(file)
 
 

@@ -14,7 +14,7 @@ from thalweg.connect.driver import Budget, Method, Progress, Search
 from thalweg.connect.freeman2017greedy import Greedy
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
-from thalweg.connect.training import Trained, TrainingError, train
+from thalweg.connect.training import Trained, TrainingError, train, train_all
 from thalweg.connect.verify import Verification, verify
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "load_connection",
     "profile",
     "train",
+    "train_all",
     "verify",
     "versions",
 ]

@@ -1,0 +1,50 @@
+"""Statements of the paper and of the field as constructions, each with a check that could fail.
+
+A statement is one module here that makes a :class:`Statement`, and one line in the registry below.
+"""
+
+from __future__ import annotations
+
+from thalweg.errors import InputError
+from thalweg.theory.prop21 import PROP_21
+from thalweg.theory.statement import Chart, Finding, Series, Statement
+
+__all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statements"]
+
+_REGISTRY: tuple[Statement, ...] = (PROP_21,)
+
+
+def statements() -> tuple[Statement, ...]:
+    """List all statements, those of the paper first.
+
+    Returns:
+        The statements.
+
+    Example:
+        >>> statements()[0].name
+        'prop-2.1'
+    """
+    return _REGISTRY
+
+
+def get_statement(name: str) -> Statement:
+    """Look a statement up by its name.
+
+    Args:
+        name: of one of :func:`statements`.
+
+    Returns:
+        The statement.
+
+    Raises:
+        InputError: if there is none of this name.
+
+    Example:
+        >>> get_statement("prop-2.1").check().holds
+        True
+    """
+    for statement in _REGISTRY:
+        if statement.name == name:
+            return statement
+    known = ", ".join(each.name for each in _REGISTRY)
+    raise InputError(f"expected the name of a statement ({known}), got {name!r}: choose one")

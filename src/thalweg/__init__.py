@@ -28,8 +28,10 @@ from thalweg.geometry import Surface, surface
 from thalweg.objective import Calibration, Criterion, Objective, Training
 from thalweg.parameters import Layout, load_checkpoint, save_checkpoint
 from thalweg.paths import Bezier, Polygonal, load_path, save_path
+from thalweg.symmetry import Alignment, align, repair
 
 __all__ = [
+    "Alignment",
     "Bezier",
     "BezierCurve",
     "Budget",
@@ -49,6 +51,7 @@ __all__ = [
     "Surface",
     "ThalwegError",
     "Training",
+    "align",
     "bound_segment",
     "compare",
     "connect",
@@ -58,6 +61,7 @@ __all__ = [
     "load_path",
     "profile",
     "register_method",
+    "repair",
     "save_checkpoint",
     "save_path",
     "surface",

@@ -12,7 +12,18 @@ from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli import compare, connect, demo, report, study, tasks, theory, train, verify
+from thalweg.cli import (
+    align,
+    compare,
+    connect,
+    demo,
+    report,
+    study,
+    tasks,
+    theory,
+    train,
+    verify,
+)
 from thalweg.cli.console import NEGATIVE, complain
 from thalweg.connect import TrainingError, versions
 from thalweg.errors import ThalwegError, VerificationError
@@ -40,6 +51,7 @@ for module, example in (
         compare.compare,
         "thalweg compare a.safetensors b.safetensors --task digits --threshold 0.1",
     ),
+    (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

@@ -75,6 +75,14 @@ def connect(
             help="Where a refused segment gets its bead; default: the task's.",
         ),
     ] = None,
+    align: Annotated[
+        bool,
+        typer.Option(
+            "--align",
+            help="First move B by the symmetries of the network to lie near A: what is connected "
+            "then is connected up to symmetry.",
+        ),
+    ] = False,
     seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the result; a connection is replaced.")
@@ -112,7 +120,7 @@ def connect(
         connection = thalweg.connect(
             loaded.objective, a, b, threshold=level, method=chosen,
             certificate=certificate or loaded.certificate, fallback=fallback,
-            seed=seed, budget=budget, progress=display.search,
+            seed=seed, budget=budget, progress=display.search, align=align,
         )  # fmt: skip
     connection = complete(connection, loaded, profile_points, context.obj)
     files = save_connection(connection, out)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from thalweg.certify import certifier, unsupported
+from thalweg.connect.aligned import move_ends, say_moved
 from thalweg.connect.budget import Budget, Callback
 from thalweg.connect.connection import Connection, Counts, endpoint
 from thalweg.connect.driver import Method, Search, run
@@ -42,6 +43,7 @@ def connect(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    align: bool | str = False,
 ) -> Connection:
     """Find a path between two models on which the criterion stays at or below a threshold.
 
@@ -59,6 +61,8 @@ def connect(
         progress: called with a :class:`~thalweg.connect.Progress` now and then.
         profile_points: evaluate loss and criterion on every split at so many points of the path;
             0: not at all.
+        align: move model B by the symmetries of the network to lie near A before the search
+            (:func:`thalweg.align`): True or ``"weights"``, or ``"activations"``.
 
     Returns:
         The connection; its outcome says how the search ended.
@@ -79,7 +83,7 @@ def connect(
     return connect_pairs(
         objective, [(model_a, model_b)], threshold=threshold, method=method,
         certificate=certificate, fallback=fallback, seed=seed, budget=budget, progress=progress,
-        profile_points=profile_points,
+        profile_points=profile_points, align=align,
     )[0]  # fmt: skip
 
 
@@ -95,6 +99,7 @@ def connect_pairs(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    align: bool | str = False,
 ) -> list[Connection]:
     """Connect many pairs at once: the beads of all of them train as one pool.
 
@@ -109,6 +114,7 @@ def connect_pairs(
         budget: for the whole search; its limits on beads and depth hold for each string.
         progress: see :func:`connect`.
         profile_points: see :func:`connect`.
+        align: see :func:`connect`.
 
     Returns:
         One connection a pair, in order.
@@ -125,6 +131,7 @@ def connect_pairs(
         (objective.theta(a, _label("A", i, pairs)), objective.theta(b, _label("B", i, pairs)))
         for i, (a, b) in enumerate(pairs)
     ]
+    ends, moves = move_ends(objective, pairs, ends, align, seed)
     values = [_endpoint_values(objective, pair) for pair in ends]
     for i, (pair, level) in enumerate(zip(values, thresholds, strict=True)):
         _check_below(objective, pair, level, i, pairs)
@@ -154,11 +161,12 @@ def connect_pairs(
         "fallback": None if why_not is None else str(why_not),
     }
     points = search.store.stacks([string.numbers for string in search.strings])
-    return [
+    connections = [
         _connection(search, string, ends, chosen, certificate, seed, settings,
                     _path(string, own, objective), profile_points)
         for string, ends, own in zip(search.strings, values, points, strict=True)
     ]  # fmt: skip
+    return [say_moved(c, move) for c, move in zip(connections, moves, strict=True)]
 
 
 def check_threshold(threshold: float) -> float:

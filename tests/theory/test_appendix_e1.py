@@ -82,7 +82,11 @@ def test_the_check_shows_bound_failure_and_control():
     assert values["cycle_path_maximum"] <= values["threshold"] < values["swap_bound"]
     assert values["swap_bound"] <= values["swap_lowest_string_maximum"]
     assert values["swap_lowest_string_maximum"] < values["swap_straight_maximum"]
-    assert [s.label for s in finding.charts[0].series][-1] == "cycle, units walk round"
+    assert [s.label for s in finding.charts[1].series] == [
+        "swap, lowest string found",
+        "proved bound",
+        "cycle, units walk round",
+    ]
     # The chart's curve is the criterion itself.
     task = CyclicTask.draw(1, surround=True)
     middle = (task.theta + Shallow.of(task.objective).permute_hidden(task.theta, SWAP)) / 2

@@ -6,12 +6,16 @@ A statement is one module here that makes a :class:`Statement`, and one line in 
 from __future__ import annotations
 
 from thalweg.errors import InputError
+from thalweg.theory.appendix_e1 import PERMUTATION
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.statement import Chart, Finding, Series, Statement
 
 __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statements"]
 
-_REGISTRY: tuple[Statement, ...] = (PROP_21,)
+_REGISTRY: tuple[Statement, ...] = (
+    PROP_21,
+    PERMUTATION,
+)
 
 
 def statements() -> tuple[Statement, ...]:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from thalweg.errors import InputError
 from thalweg.theory.prop21 import PROP_21
+from thalweg.theory.safran2018 import SPURIOUS_MINIMA
 from thalweg.theory.statement import Chart, Finding, Series, Statement
 
 __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statements"]
 
-_REGISTRY: tuple[Statement, ...] = (PROP_21,)
+_REGISTRY: tuple[Statement, ...] = (
+    PROP_21,
+    SPURIOUS_MINIMA,
+)
 
 
 def statements() -> tuple[Statement, ...]:

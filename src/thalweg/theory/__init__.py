@@ -8,6 +8,7 @@ from __future__ import annotations
 from thalweg.errors import InputError
 from thalweg.theory.appendix_e1 import PERMUTATION
 from thalweg.theory.prop21 import PROP_21
+from thalweg.theory.safran2018 import SPURIOUS_MINIMA
 from thalweg.theory.statement import Chart, Finding, Series, Statement
 
 __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statements"]
@@ -15,6 +16,7 @@ __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statemen
 _REGISTRY: tuple[Statement, ...] = (
     PROP_21,
     PERMUTATION,
+    SPURIOUS_MINIMA,
 )
 
 

@@ -14,6 +14,7 @@ import typer
 
 from thalweg.cli import (
     align,
+    atlas,
     compare,
     connect,
     demo,
@@ -52,6 +53,7 @@ for module, example in (
         "thalweg compare a.safetensors b.safetensors --task digits --threshold 0.1",
     ),
     (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
+    (atlas.atlas, "thalweg atlas --task quadratic --models 20 --levels 0.01,0.05,0.1"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from thalweg.errors import InputError
 from thalweg.theory.appendix_e1 import PERMUTATION
 from thalweg.theory.prop21 import PROP_21
+from thalweg.theory.prop22 import PROP_22
+from thalweg.theory.prop22_ridge import PROP_22_RIDGE
 from thalweg.theory.safran2018 import SPURIOUS_MINIMA
 from thalweg.theory.statement import Chart, Finding, Series, Statement
 
@@ -15,6 +17,8 @@ __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statemen
 
 _REGISTRY: tuple[Statement, ...] = (
     PROP_21,
+    PROP_22,
+    PROP_22_RIDGE,
     PERMUTATION,
     SPURIOUS_MINIMA,
 )

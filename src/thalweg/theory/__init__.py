@@ -6,6 +6,8 @@ A statement is one module here that makes a :class:`Statement`, and one line in 
 from __future__ import annotations
 
 from thalweg.errors import InputError
+from thalweg.theory.auer1996 import AUER_1996
+from thalweg.theory.kawaguchi2016 import KAWAGUCHI_23
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.safran2018 import SPURIOUS_MINIMA
 from thalweg.theory.statement import Chart, Finding, Series, Statement
@@ -14,6 +16,8 @@ __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statemen
 
 _REGISTRY: tuple[Statement, ...] = (
     PROP_21,
+    KAWAGUCHI_23,
+    AUER_1996,
     SPURIOUS_MINIMA,
 )
 

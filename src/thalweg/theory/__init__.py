@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from thalweg.errors import InputError
 from thalweg.theory.appendix_e1 import PERMUTATION
+from thalweg.theory.auer1996 import AUER_1996
+from thalweg.theory.kawaguchi2016 import KAWAGUCHI_23
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.prop22 import PROP_22
 from thalweg.theory.prop22_ridge import PROP_22_RIDGE
@@ -20,6 +22,8 @@ _REGISTRY: tuple[Statement, ...] = (
     PROP_22,
     PROP_22_RIDGE,
     PERMUTATION,
+    KAWAGUCHI_23,
+    AUER_1996,
     SPURIOUS_MINIMA,
 )
 

@@ -20,11 +20,12 @@ arithmetic: what is proved is up to their rounding.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from thalweg.objective.workers import in_threads, workers
 from thalweg.theory import student_teacher
 
 # Safran & Shamir's: the step, the gradient norm at which a run has converged, and the value at or
@@ -39,10 +40,12 @@ _FIRST_TRY = 1e-5
 _NEWTON_STEPS = 6
 # Of a value of F, a sum of terms of the order of n + k.
 _ROUNDING = 1e-11
-# Runs descend in blocks whose intermediate results stay in the cache, in numbers.
-_BLOCK = 40_000
+# Cosines in a block of runs that descend together: its intermediate results stay in the cache.
+_BLOCK = 24_000
 # Numbers in a stack of Hessians.
 _HESSIANS = 4_000_000
+# Runs that one thread takes: the same whatever the number of threads, as are then the results.
+_PIECE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,18 @@ def descend(start: Tensor, *, max_steps: int = 200_000) -> Ends:
         >>> descend(start).converged.all().item()
         True
     """
+    pieces = in_threads(
+        lambda piece: _descend(piece, max_steps), start.split(_PIECE), workers(start.device)
+    )
+    return Ends(
+        **{
+            field.name: torch.cat([getattr(piece, field.name) for piece in pieces])
+            for field in fields(Ends)
+        }
+    )
+
+
+def _descend(start: Tensor, max_steps: int) -> Ends:
     r, n, k = start.shape
     step = step_size(n)
     students = start.clone()

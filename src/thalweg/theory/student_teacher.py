@@ -61,11 +61,12 @@ def gradient(students: Tensor) -> Tensor:
     """
     k = students.shape[2]
     norms, units, cosines = _cosines(students)
-    away = math.pi - torch.acos(cosines)
     sines = _sines(cosines)
-    along = sines[:, :, k:] @ norms - sines[:, :, :k].sum(2, keepdim=True)
+    away = cosines.neg_().acos_()  # π − θ
+    teachers = sines[:, :, :k].sum(2, keepdim=True)
+    along = torch.baddbmm(teachers, sines[:, :, k:], norms, beta=-1)
     result = torch.baddbmm(away[:, :, :k], away[:, :, k:], students, beta=-1)
-    return result.addcmul_(along, units).div_(2 * math.pi)
+    return result.addcmul_(along, units).mul_(1 / (2 * math.pi))
 
 
 def hessian(students: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def hessian_lipschitz(students: Tensor, radius: Tensor) -> Tensor:
 
 def _cosines(students: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Norms `[r, n, 1]`, directions `[r, n, k]`, and cosines `[r, n, k + n]` with all units."""
-    norms = students.norm(dim=2, keepdim=True)
+    norms = torch.linalg.vector_norm(students, dim=2, keepdim=True)
     units = students / norms
     cosines = torch.cat([units, units @ units.mT], 2).clamp_(-1, 1)
     # A unit's angle with itself is 0, not the 1e-8 that rounding would make of it.
@@ -144,4 +145,4 @@ def _cosines(students: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _sines(cosines: Tensor) -> Tensor:
-    return (1 - cosines.square()).clamp_min_(0).sqrt_()
+    return torch.addcmul(cosines.new_ones(()), cosines, cosines, value=-1).sqrt_()

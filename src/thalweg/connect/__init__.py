@@ -13,7 +13,7 @@ from thalweg.connect.connection import (
 from thalweg.connect.driver import Budget, Method, Progress, Search
 from thalweg.connect.freeman2017greedy import Greedy
 from thalweg.connect.outcome import Outcome
-from thalweg.connect.profile import profile
+from thalweg.connect.profile import profile, replaced_segments
 from thalweg.connect.training import Trained, TrainingError, train
 from thalweg.connect.verify import Verification, verify
 
@@ -39,6 +39,7 @@ __all__ = [
     "connect_pairs",
     "load_connection",
     "profile",
+    "replaced_segments",
     "train",
     "verify",
     "versions",

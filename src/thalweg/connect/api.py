@@ -282,7 +282,8 @@ def _connection(
 ) -> Connection:
     objective = search.objective
     segments = search.segments(string)
-    shown = profile(objective, path, profile_points) if profile_points else None
+    history = string.history
+    shown = profile(objective, path, profile_points, history) if profile_points else None
     return Connection(
         outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
         message=string.message + _sampled_because(settings["fallback"]),
@@ -303,4 +304,5 @@ def _connection(
         settings=settings,
         versions=versions(),
         profile=shown,
+        history=history,
     )  # fmt: skip

@@ -43,6 +43,7 @@ class String:
         depth: the largest depth among them.
         outcome: how the search for it ended, once it has.
         message: the same in one sentence.
+        inserted: numbers of its beads in the order in which they were put in.
         counts: what it cost.
         training: its share of the seconds of training.
         certifying: its share of the seconds of certifying.
@@ -58,6 +59,7 @@ class String:
     depth: int = 0
     outcome: Outcome | None = None
     message: str = ""
+    inserted: list[int] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     training: float = 0.0
     certifying: float = 0.0
@@ -66,6 +68,17 @@ class String:
     def numbers(self) -> list[int]:
         """Its models, in order, both endpoints included."""
         return [self.pieces[0].left, *(piece.right for piece in self.pieces)]
+
+    @property
+    def history(self) -> tuple[int, ...]:
+        """Places of the beads on the string, in the order in which they were put in.
+
+        Empty where the beads of today are not those that were put in, but moved since.
+        """
+        places = {number: place for place, number in enumerate(self.numbers)}
+        if set(self.inserted) != set(self.numbers[1:-1]):
+            return ()
+        return tuple(places[number] for number in self.inserted)
 
     def insert(self, piece: Piece, number: int, value: float) -> None:
         """Replace a segment by two that meet in a model of the store."""
@@ -78,3 +91,4 @@ class String:
         self.fresh += halves
         self.undecided += 1
         self.values[number] = value
+        self.inserted.append(number)

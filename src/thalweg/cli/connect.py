@@ -144,7 +144,9 @@ def complete(
     """
     if profile_points:
         with Display("profile"):
-            profile = thalweg.profile(problem.objective, connection.path, profile_points)
+            profile = thalweg.profile(
+                problem.objective, connection.path, profile_points, connection.history
+            )
         connection = replace(connection, profile=profile)
     return connection.with_settings(
         **problem.origin, data=problem.objective.fingerprints(), command=shlex.join(command)

@@ -24,7 +24,7 @@ from thalweg.connect.methods import (
     register_method,
 )
 from thalweg.connect.outcome import Outcome
-from thalweg.connect.profile import profile
+from thalweg.connect.profile import profile, replaced_segments
 from thalweg.connect.training import Trained, TrainingError, train, train_all
 from thalweg.connect.verify import Verification, verify
 
@@ -59,6 +59,7 @@ __all__ = [
     "option_names",
     "profile",
     "register_method",
+    "replaced_segments",
     "train",
     "train_all",
     "verify",

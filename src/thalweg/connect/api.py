@@ -280,7 +280,8 @@ def _connection(
 ) -> Connection:
     objective = search.objective
     segments = search.segments(string)
-    shown = profile(objective, path, profile_points) if profile_points else None
+    history = string.history
+    shown = profile(objective, path, profile_points, history) if profile_points else None
     return Connection(
         outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
         message=string.message + _sampled_because(settings["fallback"]),
@@ -301,4 +302,5 @@ def _connection(
         settings=settings,
         versions=versions(),
         profile=shown,
+        history=history,
     )  # fmt: skip

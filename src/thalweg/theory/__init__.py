@@ -10,6 +10,7 @@ from thalweg.theory.appendix_e1 import PERMUTATION
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.prop22 import PROP_22
 from thalweg.theory.prop22_ridge import PROP_22_RIDGE
+from thalweg.theory.prop23 import PROP_23
 from thalweg.theory.statement import Chart, Finding, Series, Statement
 
 __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statements"]
@@ -18,6 +19,7 @@ _REGISTRY: tuple[Statement, ...] = (
     PROP_21,
     PROP_22,
     PROP_22_RIDGE,
+    PROP_23,
     PERMUTATION,
 )
 

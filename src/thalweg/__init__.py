@@ -19,7 +19,7 @@ from thalweg.connect import (
     verify,
 )
 from thalweg.errors import InputError, ThalwegError
-from thalweg.geometry import Surface, surface
+from thalweg.geometry import Curvature, Spectrum, Surface, spectrum, surface
 from thalweg.objective import Calibration, Criterion, Objective, Training
 from thalweg.parameters import Layout, load_checkpoint, save_checkpoint
 from thalweg.paths import Bezier, Polygonal, load_path, save_path
@@ -33,6 +33,7 @@ __all__ = [
     "Certificate",
     "Connection",
     "Criterion",
+    "Curvature",
     "Greedy",
     "InputError",
     "Layout",
@@ -40,6 +41,7 @@ __all__ = [
     "Outcome",
     "Polygonal",
     "Progress",
+    "Spectrum",
     "Surface",
     "ThalwegError",
     "Training",
@@ -54,6 +56,7 @@ __all__ = [
     "repair",
     "save_checkpoint",
     "save_path",
+    "spectrum",
     "surface",
     "train",
     "verify",

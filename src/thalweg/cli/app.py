@@ -12,7 +12,19 @@ from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli import align, connect, demo, report, study, tasks, theory, train, verify
+from thalweg.cli import (
+    align,
+    connect,
+    demo,
+    edge,
+    report,
+    spectrum,
+    study,
+    tasks,
+    theory,
+    train,
+    verify,
+)
 from thalweg.cli.console import NEGATIVE, complain
 from thalweg.connect import TrainingError, versions
 from thalweg.errors import ThalwegError, VerificationError
@@ -37,6 +49,8 @@ for module, example in (
     (train.train, "thalweg train digits --threshold 0.1 --seed 0 --out a.safetensors"),
     (connect.connect, "thalweg connect a.safetensors b.safetensors --task digits --threshold 0.1"),
     (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
+    (spectrum.spectrum, "thalweg spectrum a.safetensors --task digits --top 5"),
+    (edge.edge, "thalweg edge --task digits --learning-rates 0.1,0.05 --out edge.png"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from thalweg.errors import InputError
 from thalweg.theory.auer1996 import AUER_1996
+from thalweg.theory.karhadkar2023 import KARHADKAR_2023
 from thalweg.theory.kawaguchi2016 import KAWAGUCHI_23
+from thalweg.theory.ntk_distance import NTK_DISTANCE
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.safran2018 import SPURIOUS_MINIMA
 from thalweg.theory.statement import Chart, Finding, Series, Statement
@@ -19,6 +21,8 @@ _REGISTRY: tuple[Statement, ...] = (
     KAWAGUCHI_23,
     AUER_1996,
     SPURIOUS_MINIMA,
+    KARHADKAR_2023,
+    NTK_DISTANCE,
 )
 
 

@@ -51,8 +51,11 @@ def test_the_same_seed_gives_the_same_values():
 
 @pytest.mark.parametrize(
     "options",
-    [{"k": 0}, {"k": 4, "n": 3}, {"runs": 0}, {"scale": 0.0}, {"scale": float("nan")}],
-)
+    [
+        {"k": 0}, {"k": 4, "n": 3}, {"k": 300}, {"runs": 0}, {"max_steps": 0}, {"scale": 0.0},
+        {"scale": float("nan")},
+    ],
+)  # fmt: skip
 def test_bad_input_is_refused(options):
     with pytest.raises(InputError, match="expected"):
         check(**options)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from thalweg.errors import InputError
 from thalweg.theory.appendix_e1 import PERMUTATION
 from thalweg.theory.auer1996 import AUER_1996
+from thalweg.theory.karhadkar2023 import KARHADKAR_2023
 from thalweg.theory.kawaguchi2016 import KAWAGUCHI_23
+from thalweg.theory.ntk_distance import NTK_DISTANCE
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.prop22 import PROP_22
 from thalweg.theory.prop22_ridge import PROP_22_RIDGE
@@ -27,6 +29,8 @@ _REGISTRY: tuple[Statement, ...] = (
     KAWAGUCHI_23,
     AUER_1996,
     SPURIOUS_MINIMA,
+    KARHADKAR_2023,
+    NTK_DISTANCE,
 )
 
 

@@ -49,6 +49,7 @@ PUBLISHED: dict[tuple[int, int], tuple[float, float, float]] = {
     (19, 20): (49.1, 0.0077, 0.027),
 }
 _PUBLISHED_RUNS = 1000
+_MOST_WEIGHTS = 5000
 
 
 def initial_students(runs: int, n: int, k: int, *, seed: int, scale: float = 1.0) -> Tensor:
@@ -99,7 +100,7 @@ def check(
         spurious minimum is one: its gradient vanishes and its Hessian is positive definite.
 
     Raises:
-        InputError: if there are fewer units than make sense, no runs, or no positive scale.
+        InputError: if there are too few or too many units, no runs, or no positive scale.
 
     Example:
         >>> check(k=3, runs=20).values["spurious_percent"]
@@ -110,6 +111,11 @@ def check(
         raise InputError(
             f"expected at least one unit of the teacher and as many or more of the student, got "
             f"k = {k} and n = {n}: with fewer the least value is not known to be 0"
+        )
+    if n * k > _MOST_WEIGHTS:
+        raise InputError(
+            f"expected at most {_MOST_WEIGHTS} weights of a student, since the Hessian has their "
+            f"square in numbers, got {n} x {k}"
         )
     if runs < 1 or max_steps < 1 or not (scale > 0 and math.isfinite(scale)):
         raise InputError(

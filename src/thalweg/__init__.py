@@ -6,15 +6,20 @@ Network Optimization*, ICLR 2017) and the field around it.
 
 from thalweg.certify import Certificate, bound_segment
 from thalweg.connect import (
+    BezierCurve,
     Budget,
     Connection,
     Greedy,
+    Linear,
     Outcome,
+    PolygonalChain,
     Progress,
+    compare,
     connect,
     connect_pairs,
     load_connection,
     profile,
+    register_method,
     train,
     verify,
 )
@@ -37,10 +42,13 @@ from thalweg.geometry import (
 from thalweg.objective import Calibration, Criterion, Objective, Training
 from thalweg.parameters import Layout, load_checkpoint, save_checkpoint
 from thalweg.paths import Bezier, Polygonal, load_path, save_path
+from thalweg.symmetry import Alignment, align, repair
 
 __all__ = [
     "PCA",
+    "Alignment",
     "Bezier",
+    "BezierCurve",
     "Budget",
     "Calibration",
     "Certificate",
@@ -50,16 +58,20 @@ __all__ = [
     "Greedy",
     "InputError",
     "Layout",
+    "Linear",
     "Objective",
     "Outcome",
     "Plane",
     "Polygonal",
+    "PolygonalChain",
     "Progress",
     "Surface",
     "ThalwegError",
     "Training",
     "Trajectory",
+    "align",
     "bound_segment",
+    "compare",
     "connect",
     "connect_pairs",
     "line_through",
@@ -73,6 +85,8 @@ __all__ = [
     "plane_through",
     "profile",
     "random_directions",
+    "register_method",
+    "repair",
     "save_checkpoint",
     "save_path",
     "surface",

@@ -20,9 +20,9 @@ from thalweg.plots import (
     animate_string,
     compute_string,
     render,
-    save_figure,
     string_figure,
     string_table,
+    write_figure,
 )
 from thalweg.plots.string import snapshots
 
@@ -94,7 +94,7 @@ def test_snapshots_are_drawn_and_end_with_the_finished_string(info, tmp_path):
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert len(titles) == len(snapshots(info)) <= 4
     assert titles[-1] == f"{info.steps} beads: finished"
-    save_figure(figure, tmp_path / "string.svg")
+    write_figure(figure, tmp_path / "string.svg")
     drawn = (tmp_path / "string.svg").read_text()
     assert "PC 1" in drawn
     assert render(string_figure(info), "svg").decode() == drawn

@@ -12,7 +12,19 @@ from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli import connect, demo, report, tasks, theory, train, verify
+from thalweg.cli import (
+    align,
+    atlas,
+    compare,
+    connect,
+    demo,
+    report,
+    study,
+    tasks,
+    theory,
+    train,
+    verify,
+)
 from thalweg.cli.console import NEGATIVE, complain
 from thalweg.connect import TrainingError, versions
 from thalweg.errors import ThalwegError, VerificationError
@@ -36,11 +48,18 @@ for module, example in (
     (tasks.tasks, "thalweg tasks --json"),
     (train.train, "thalweg train digits --threshold 0.1 --seed 0 --out a.safetensors"),
     (connect.connect, "thalweg connect a.safetensors b.safetensors --task digits --threshold 0.1"),
+    (
+        compare.compare,
+        "thalweg compare a.safetensors b.safetensors --task digits --threshold 0.1",
+    ),
+    (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
+    (atlas.atlas, "thalweg atlas --task quadratic --models 20 --levels 0.01,0.05,0.1"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):
     app.command(epilog=f"Example:  {example}")(module)
 app.add_typer(theory.theory_app(), name="theory")
+app.add_typer(study.study_app, name="study")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

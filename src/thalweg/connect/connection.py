@@ -91,10 +91,13 @@ class Endpoint:
     Attributes:
         criterion: its value, evaluated in float64.
         sha256: of its parameters (:func:`thalweg.parameters.fingerprint`).
+        given_sha256: of the parameters as they were given, where the endpoint was moved by the
+            symmetries of the network before the search.
     """
 
     criterion: float
     sha256: str
+    given_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from thalweg.connect.connection import Profile
 from thalweg.objective import Criterion, Objective, evaluate_on
-from thalweg.paths import Path, Polygonal
+from thalweg.paths import Bezier, Path, Polygonal
 
 # Examples of a split that carries no criterion, and of any split for the straight line, which
 # serves for comparison: a fair sample, since splits are shuffled.
@@ -42,10 +42,20 @@ def profile(
         The profile. On the path, the criterion's split is gone through whole; other splits, the
         straight line and replaced segments, up to 2,000 examples.
     """
+    if isinstance(path, Bezier):
+        return _profile(objective, path, np.linspace(0, 1, max(2, points)))
     beads = _bead_fractions(path)
     # Long strings need more points than were asked for, or their segments show no shape.
     inside = [beads[:-1] + np.diff(beads) * q for q in (0.25, 0.5, 0.75)]
     t = np.unique(np.concatenate([np.linspace(0, 1, max(2, points)), beads, *inside]))
+    return _profile(objective, path, t, history)
+
+
+def _profile(
+    objective: Objective, path: Path, at: np.ndarray, history: Sequence[int] = ()
+) -> Profile:
+    """The profile at some t of the path, which are fractions of its length but for a curve."""
+    t = path.fractions(at) if isinstance(path, Bezier) else at
     ends = path.points[0], path.points[-1]
     values: dict[str, tuple[float | None, ...]] = {}
     linear: dict[str, tuple[float | None, ...]] = {}
@@ -58,14 +68,15 @@ def profile(
     for name, split in limited.splits.items():
         examples[name] = len(split)
         along = [
-            _evaluate(limited, path.at(torch.from_numpy(t[start : start + rows])), name, measures)
-            for start in range(0, len(t), rows)
+            _evaluate(limited, path.at(torch.from_numpy(at[start : start + rows])), name, measures)
+            for start in range(0, len(at), rows)
         ]
         across = _evaluate_line(sample, *ends, torch.from_numpy(t), name, measures)
         for i, measure in enumerate(measures):
             key = f"{measure.name}/{name}"
             values[key] = _finite(torch.cat(along)[:, i])
             linear[key] = _finite(across[:, i])
+    beads = _bead_fractions(path)
     replaced = _replaced(sample, path, history)
     return Profile(tuple(t.tolist()), tuple(beads.tolist()), values, linear, examples, replaced)
 
@@ -106,7 +117,7 @@ def _measures(objective: Objective) -> tuple[Criterion, ...]:
 
 
 def _bead_fractions(path: Path) -> np.ndarray:
-    """Where the beads lie, as fractions of the length."""
+    """Where models lie on the path, as fractions of the length; of a curve, its ends alone."""
     if not isinstance(path, Polygonal):
         return np.array([0.0, 1.0])
     knots = np.concatenate([[0.0], np.cumsum(path.segment_lengths)])

@@ -39,6 +39,7 @@ class EndpointEntry(_Strict):
 
     criterion: Finite
     sha256: str
+    given_sha256: str | None = None
 
 
 class SegmentEntry(_Strict):

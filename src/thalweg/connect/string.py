@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from thalweg.certify import Certificate
@@ -11,7 +12,7 @@ from thalweg.connect.outcome import Outcome
 
 @dataclass(eq=False)
 class Piece:
-    """A segment of a string under construction.
+    """A segment of a string under construction, or the whole of a curve.
 
     Attributes:
         left: number in the store of the model at its start.
@@ -19,6 +20,8 @@ class Piece:
         depth: how often the direct segment was split to get here.
         certificate: once it has one.
         length: once it was asked for.
+        bends: numbers of the control points between its ends, of a Bézier curve.
+        seen: the largest value found on it outside of a certificate.
     """
 
     left: int
@@ -26,6 +29,13 @@ class Piece:
     depth: int
     certificate: Certificate | None = None
     length: float | None = None
+    bends: tuple[int, ...] = ()
+    seen: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a certificate holds it below the threshold."""
+        return self.certificate is not None and self.certificate.accepted
 
 
 @dataclass(eq=False)
@@ -47,6 +57,7 @@ class String:
         counts: what it cost.
         training: its share of the seconds of training.
         certifying: its share of the seconds of certifying.
+        settle: of points that move together: puts them into the string as they are.
     """
 
     index: int
@@ -63,11 +74,28 @@ class String:
     counts: Counts = field(default_factory=Counts)
     training: float = 0.0
     certifying: float = 0.0
+    settle: Callable[[], None] | None = None
 
     @property
     def numbers(self) -> list[int]:
-        """Its models, in order, both endpoints included."""
-        return [self.pieces[0].left, *(piece.right for piece in self.pieces)]
+        """Its models, or control points, in order, both endpoints included."""
+        inner = [number for piece in self.pieces for number in (*piece.bends, piece.right)]
+        return [self.pieces[0].left, *inner]
+
+    @property
+    def curved(self) -> bool:
+        """Whether it is a Bézier curve."""
+        return any(piece.bends for piece in self.pieces)
+
+    def summary(self) -> str:
+        """In one sentence how it connects, once every piece is accepted."""
+        beads = len(self.numbers) - 2
+        through = "by the straight segment"
+        if beads:
+            what = "control point" if self.curved else "bead"
+            through = f"through {beads} {what}" + ("s" if beads > 1 else "")
+        bound = max(p.certificate.bound or 0.0 for p in self.pieces if p.certificate is not None)
+        return f"connected {through}: bound {bound:.6g}, threshold {self.threshold:g}"
 
     @property
     def history(self) -> tuple[int, ...]:

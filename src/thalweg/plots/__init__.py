@@ -1,6 +1,8 @@
 """Pictures: from a result to a typed record of numbers, and from that to a figure."""
 
-from thalweg.plots.figure import FORMATS, check_format, render, save_figure
+from thalweg.plots.comparison import comparison_figure, draw_comparison, save_comparison
+from thalweg.plots.comparison_info import ComparisonInfo, MethodRow, compute_comparison
+from thalweg.plots.files import FORMATS, check_format, render, write_figure
 from thalweg.plots.plane import (
     STYLES,
     Style,
@@ -19,7 +21,9 @@ __all__ = [
     "FORMATS",
     "MOVIES",
     "STYLES",
+    "ComparisonInfo",
     "Curve",
+    "MethodRow",
     "ProfileInfo",
     "Step",
     "Stretch",
@@ -28,8 +32,11 @@ __all__ = [
     "Table",
     "animate_string",
     "check_format",
+    "comparison_figure",
+    "compute_comparison",
     "compute_profile",
     "compute_string",
+    "draw_comparison",
     "draw_plane",
     "draw_profile",
     "draw_string",
@@ -39,9 +46,10 @@ __all__ = [
     "profile_figure",
     "profile_table",
     "render",
-    "save_figure",
+    "save_comparison",
     "save_profile",
     "save_table",
     "string_figure",
     "string_table",
+    "write_figure",
 ]

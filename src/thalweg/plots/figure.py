@@ -1,11 +1,9 @@
-"""Figures as files: in the format of the name, written whole, the same for the same numbers."""
+"""What figures have in common: their canvas, scales of colours, legends."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -16,12 +14,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from thalweg.errors import InputError
-from thalweg.parameters import replacing
 from thalweg.plots.style import LIGHT, Palette, rc
-
-FORMATS = (".png", ".svg", ".pdf")
-"""What a figure can be saved as."""
 
 # Positive values that span more than this ratio are shown on a logarithmic scale.
 LOG_RATIO = 10.0
@@ -42,58 +35,6 @@ def new_figure(
         figure = Figure(figsize=(width, height), layout="constrained" if arranged else None)
         FigureCanvasAgg(figure)
     return figure
-
-
-def check_format(file: str | Path, formats: Iterable[str] = FORMATS) -> Path:
-    """Refuse a name whose ending says no format that can be written.
-
-    Args:
-        file: name of a picture.
-        formats: endings to choose from.
-
-    Raises:
-        InputError: if it ends otherwise.
-    """
-    file = Path(file)
-    if file.suffix.lower() not in formats:
-        raise InputError(
-            f"expected a picture named {', '.join(formats)}, got {file.name}: rename it"
-        )
-    return file
-
-
-def save_figure(figure: Figure, file: str | Path) -> None:
-    """Write a figure, completely or not at all.
-
-    Args:
-        figure: to write.
-        file: ``.png``, ``.svg`` or ``.pdf``.
-
-    Raises:
-        InputError: if the name ends otherwise, or it cannot be written.
-    """
-    file = check_format(file)
-    content = render(figure, file.suffix[1:].lower())
-    with replacing(file) as temporary:
-        temporary.write_bytes(content)
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """A figure as the bytes of a file, the same for the same figure.
-
-    Args:
-        figure: to render.
-        kind: ``"png"``, ``"svg"`` or ``"pdf"``.
-    """
-    buffer = io.BytesIO()
-    undated = {
-        "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
-        "pdf": {"CreationDate": None},
-    }.get(kind)
-    with mpl.rc_context(rc()):
-        figure.savefig(buffer, format=kind, dpi=150, metadata=undated,
-                       facecolor=figure.get_facecolor())  # fmt: skip
-    return buffer.getvalue()
 
 
 def color_scale(values: Iterable[float]) -> Normalize:

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from thalweg.connect import Connection
-from thalweg.plots.figure import LOG_RATIO, check_format, new_figure, save_figure
+from thalweg.plots.figure import LOG_RATIO, new_figure
+from thalweg.plots.files import write_figure
 from thalweg.plots.profile_info import ProfileInfo, Step, compute_profile
 from thalweg.plots.style import LIGHT, Palette, rc
 
@@ -69,8 +70,7 @@ def save_profile(connection: Connection, file: str | Path) -> None:
     Raises:
         InputError: if the connection has no profile, or the file cannot be written.
     """
-    check_format(file)
-    save_figure(profile_figure(compute_profile(connection)), file)
+    write_figure(profile_figure(compute_profile(connection)), file)
 
 
 def _draw_whole(info: ProfileInfo, axes: Axes, palette: Palette) -> None:

@@ -17,7 +17,8 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from thalweg.errors import InputError
 from thalweg.parameters import replacing
-from thalweg.plots.figure import add_colorbar, check_format, new_figure
+from thalweg.plots.figure import add_colorbar, new_figure
+from thalweg.plots.files import check_format
 from thalweg.plots.string_info import StringInfo
 from thalweg.plots.style import LIGHT, Palette, rc
 

@@ -5,8 +5,10 @@ A task is one file here that makes a :class:`Task`, and one line in the table be
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from thalweg.errors import InputError
 from thalweg.tasks.cifar10 import cifar10_cnn
@@ -21,6 +23,7 @@ from thalweg.tasks.datasets import (
 )
 from thalweg.tasks.digits import digits
 from thalweg.tasks.mnist import mnist_cnn, mnist_mlp
+from thalweg.tasks.own import absolute, call_own, load_own
 from thalweg.tasks.planar import mixture_of_teachers, permutation, two_gaussians
 from thalweg.tasks.polynomials import cubic, quadratic
 from thalweg.tasks.ptb import ptb_lstm
@@ -30,11 +33,14 @@ __all__ = [
     "DataError",
     "Images",
     "Task",
+    "absolute",
+    "call_own",
     "cifar10_cnn",
     "cubic",
     "data_folder",
     "digits",
     "get_task",
+    "load_own",
     "mixture_of_teachers",
     "mnist_cnn",
     "mnist_mlp",
@@ -84,17 +90,18 @@ def task_names() -> tuple[str, ...]:
     return tuple(_REGISTRY)
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str, **options: Any) -> Task:
     """Look a task up by its name.
 
     Args:
         name: one of :func:`task_names`.
+        options: what the task can be varied in, such as ``data="quadrature"`` for the polynomials.
 
     Returns:
         The task. No data is read before its ``build`` is called.
 
     Raises:
-        InputError: if there is no task of this name.
+        InputError: if there is no task of this name, or it has no such option.
 
     Example:
         >>> get_task("mnist-mlp").architecture
@@ -105,4 +112,11 @@ def get_task(name: str) -> Task:
             f"expected the name of a task ({', '.join(_REGISTRY)}), got {name!r}: "
             "choose one of these, or give a problem of your own with --problem"
         )
-    return _REGISTRY[name]()
+    make = _REGISTRY[name]
+    known = tuple(each for each in inspect.signature(make).parameters if each != "small")
+    for option in options:
+        if option not in known:
+            has = f"the options {', '.join(known)}" if known else "no options"
+            raise InputError(f"expected an option of the task '{name}', which has {has}, got "
+                             f"'{option}': leave it out")  # fmt: skip
+    return make(**options)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import (
+    curvature,
     gemm,
     memory,
     mnist_cnn,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "surface-lenet": surfaces.run_lenet,
     "surface-tiny": surfaces.run_tiny,
     "gemm": gemm.run,
+    "curvature": curvature.run,
     "scaling": scaling.run,
     "memory": memory.run,
     "spurious-minima": spurious.run,

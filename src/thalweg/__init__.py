@@ -26,8 +26,10 @@ from thalweg.connect import (
 from thalweg.errors import InputError, ThalwegError
 from thalweg.geometry import (
     PCA,
+    Curvature,
     Frame,
     Plane,
+    Spectrum,
     Surface,
     Trajectory,
     line_through,
@@ -37,6 +39,7 @@ from thalweg.geometry import (
     plane,
     plane_through,
     random_directions,
+    spectrum,
     surface,
 )
 from thalweg.objective import Calibration, Criterion, Objective, Training
@@ -54,6 +57,7 @@ __all__ = [
     "Certificate",
     "Connection",
     "Criterion",
+    "Curvature",
     "Frame",
     "Greedy",
     "InputError",
@@ -65,6 +69,7 @@ __all__ = [
     "Polygonal",
     "PolygonalChain",
     "Progress",
+    "Spectrum",
     "Surface",
     "ThalwegError",
     "Training",
@@ -89,6 +94,7 @@ __all__ = [
     "repair",
     "save_checkpoint",
     "save_path",
+    "spectrum",
     "surface",
     "train",
     "verify",

@@ -18,7 +18,9 @@ from thalweg.cli import (
     compare,
     connect,
     demo,
+    edge,
     report,
+    spectrum,
     study,
     tasks,
     theory,
@@ -54,6 +56,8 @@ for module, example in (
     ),
     (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
     (atlas.atlas, "thalweg atlas --task quadratic --models 20 --levels 0.01,0.05,0.1"),
+    (spectrum.spectrum, "thalweg spectrum a.safetensors --task digits --top 5"),
+    (edge.edge, "thalweg edge --task digits --learning-rates 0.1,0.05 --out edge.png"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

@@ -12,6 +12,7 @@ from thalweg.theory.kawaguchi2016 import KAWAGUCHI_23
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.prop22 import PROP_22
 from thalweg.theory.prop22_ridge import PROP_22_RIDGE
+from thalweg.theory.prop23 import PROP_23
 from thalweg.theory.safran2018 import SPURIOUS_MINIMA
 from thalweg.theory.statement import Chart, Finding, Series, Statement
 
@@ -21,6 +22,7 @@ _REGISTRY: tuple[Statement, ...] = (
     PROP_21,
     PROP_22,
     PROP_22_RIDGE,
+    PROP_23,
     PERMUTATION,
     KAWAGUCHI_23,
     AUER_1996,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ Weights = tuple[Array, ...]
 # Of products of weights that a search left with a gradient of 1e-10: a factor below this is zero.
 _RANK_TOLERANCE = 1e-3
 _SCALES = (0.3, 0.6, 1.0)
-_DIRECTIONS = 4000
+_DIRECTIONS = 200
+_TURNS = 40
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,13 @@ class LinearProblem:
     widths: tuple[int, ...]
 
     @property
-    def narrowest(self) -> int:
-        """p, the width of the narrowest hidden layer, and no more than the outputs."""
+    def bottleneck(self) -> int:
+        """p, the width of the narrowest hidden layer."""
+        return min(self.widths[1:-1])
+
+    @property
+    def rank(self) -> int:
+        """The greatest rank of the product, for no more outputs than inputs."""
         return min(self.widths[1:])
 
     @property
@@ -48,7 +55,7 @@ class LinearProblem:
     @cached_property
     def regression(self) -> Array:
         """B = Y Xᵀ (X Xᵀ)⁻¹, `[d_y, d_x]`."""
-        return np.linalg.solve(self.x @ self.x.T, self.x @ self.y.T).T
+        return _float64(np.linalg.solve(self.x @ self.x.T, self.x @ self.y.T).T)
 
     @cached_property
     def spectrum(self) -> tuple[Array, Array]:
@@ -63,8 +70,8 @@ class LinearProblem:
 
     @cached_property
     def least(self) -> float:
-        """The global minimum: the best regression of rank p (Baldi & Hornik 1989)."""
-        return self.scale - float(self.spectrum[0][: self.narrowest].sum()) / 2
+        """The global minimum: the best regression of that rank (Baldi & Hornik 1989)."""
+        return self.scale - float(self.spectrum[0][: self.rank].sum()) / 2
 
     @property
     def assumptions_hold(self) -> bool:
@@ -193,8 +200,9 @@ def find_critical_points(
 ) -> Weights:
     """Search for zeros of the gradient by Levenberg-Marquardt steps from random points.
 
-    It lowers the gradient's norm, not F, and so ends at saddles as well as at minima. Half of the
-    starts have layers of random lower rank, from where saddles of lower rank are near.
+    It lowers the gradient's norm, not F, and so ends at saddles as well as at minima. A third of
+    the starts are normal; a third have layers of random lower rank, from where saddles of lower
+    rank are near; a third map roughly to random eigenvectors of Σ, for the saddles of full rank.
 
     Args:
         problem: the problem.
@@ -205,32 +213,55 @@ def find_critical_points(
     Returns:
         Where the searches ended, in the order of the starts; not all at critical points.
     """
-    layers = []
-    for columns, rows in pairwise(problem.widths):
-        scale = rng.choice(_SCALES, size=(starts, 1, 1))
-        layer = scale * rng.standard_normal((starts, rows, columns))
-        u, s, v = np.linalg.svd(layer, full_matrices=False)
-        kept = rng.integers(0, s.shape[1] + 1, size=(starts, 1))
-        kept[::2] = s.shape[1]
-        layers.append((u * np.where(np.arange(s.shape[1]) < kept, s, 1e-3 * s)[:, None]) @ v)
-    at = flatten(tuple(layers))
-    slope = flatten(problem.gradient(tuple(layers)))
+    layers = _starts(problem, starts, rng)
+    at, slope = flatten(layers), flatten(problem.gradient(layers))
     damping = np.full(starts, 1e-2 * problem.scale)
-    eye = np.eye(at.shape[1])
     for _ in range(steps):
-        hessian = problem.hessian(unflatten(at, problem.widths))
-        normal = hessian @ hessian + (damping**2)[:, None, None] * eye
-        move = np.linalg.solve(normal, -(hessian @ slope[..., None]))[..., 0]
-        there = at + move
+        # −(H² + μ²)⁻¹ H g in the eigenbasis of H, where H² loses no digits.
+        values, vectors = np.linalg.eigh(problem.hessian(unflatten(_float64(at), problem.widths)))
+        factors = -values / (values**2 + damping[:, None] ** 2)
+        along = factors[..., None] * (_transpose(vectors) @ slope[..., None])
+        move = (vectors @ along)[..., 0]
+        there = _float64(at + move)
         slope_there = flatten(problem.gradient(unflatten(there, problem.widths)))
         size, size_there = (np.linalg.norm(each, axis=1) for each in (slope, slope_there))
         better = size_there < size
         at = np.where(better[:, None], there, at)
         slope = np.where(better[:, None], slope_there, slope)
-        damping = np.clip(np.where(better, damping / 3, damping * 4), 1e-9 * problem.scale, None)
+        damping = np.where(better, damping / 3, damping * 4)
+        damping = np.clip(damping, 1e-9 * problem.scale, 1e9 * problem.scale)
         if (np.linalg.norm(slope, axis=1) < 1e-13 * problem.scale).all():
             break
-    return unflatten(at, problem.widths)
+    return unflatten(_float64(at), problem.widths)
+
+
+def _starts(problem: LinearProblem, starts: int, rng: np.random.Generator) -> Weights:
+    """Layers of the three kinds of starts in turn."""
+    shapes = [(rows, columns) for columns, rows in pairwise(problem.widths)]
+    kind = np.arange(starts)[:, None, None] % 3
+    p, outputs = problem.rank, problem.widths[-1]
+    chosen = np.argsort(rng.random((starts, outputs)), axis=1)[:, :p]
+    eigenvectors = _transpose(problem.leading.T[chosen])  # [starts, d_y, p]
+    mix = np.broadcast_to(np.eye(p), (starts, p, p))
+    layers = []
+    for layer, shape in enumerate(shapes):
+        scale = rng.choice(_SCALES, size=(starts, 1, 1))
+        normal = scale * rng.standard_normal((starts, *shape))
+        u, s, v = np.linalg.svd(normal, full_matrices=False)
+        kept = np.arange(s.shape[1]) < rng.integers(0, s.shape[1] + 1, size=(starts, 1))
+        lower = (u * np.where(kept, s, 1e-3 * s)[:, None]) @ v
+        # Factors of the projection, with another basis of every layer's units.
+        turn = mix
+        mix = np.linalg.qr(rng.standard_normal((starts, p, p)))[0]
+        core = mix @ _transpose(turn)
+        if layer == 0:
+            core = mix @ _transpose(eigenvectors) @ problem.regression
+        elif layer == len(shapes) - 1:
+            core = eigenvectors @ _transpose(turn)
+        near = 0.03 * rng.standard_normal((starts, *shape))
+        near[:, : core.shape[1], : core.shape[2]] += core
+        layers.append(np.select([kind == 0, kind == 1], [normal, lower], near))
+    return tuple(layers)
 
 
 def lowest_nearby(
@@ -238,8 +269,8 @@ def lowest_nearby(
 ) -> float:
     """The lowest value among many points at a distance from a flat critical point.
 
-    Where the Hessian has no negative eigenvalue, only directions in which it vanishes can lead
-    down at short distances: random ones of these are tried.
+    Where the Hessian has no negative eigenvalue, only directions in which it vanishes can lead down
+    at short distances. Random ones of these are turned towards the steepest descent, step by step.
 
     Args:
         problem: the problem.
@@ -253,10 +284,20 @@ def lowest_nearby(
     eigenvalues, vectors = np.linalg.eigh(problem.hessian(point)[0])
     level = 1e-5 * max(float(np.abs(eigenvalues).max()), 1e-12 * problem.scale)
     flat = vectors[:, eigenvalues <= level]
-    directions = rng.standard_normal((_DIRECTIONS, flat.shape[1])) @ flat.T
-    directions *= radius / np.linalg.norm(directions, axis=1, keepdims=True)
-    around = unflatten(flatten(point) + directions, problem.widths)
-    return float(problem.value(around).min())
+    origin = flatten(point)
+    directions = _unit(rng.standard_normal((_DIRECTIONS, flat.shape[1])))
+    lowest = np.inf
+    for turn in range(_TURNS):
+        around = unflatten(_float64(origin + radius * directions @ flat.T), problem.widths)
+        lowest = min(lowest, float(problem.value(around).min()))
+        steepest = _unit(-flatten(problem.gradient(around)) @ flat)
+        directions = _unit(directions + steepest / (1 + turn / 10))
+    return lowest
+
+
+def _unit(vectors: Array) -> Array:
+    size = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return _float64(vectors / np.maximum(size, np.finfo(float).tiny))
 
 
 def _after(weights: Weights, layer: int) -> Array:
@@ -269,6 +310,11 @@ def _before(weights: Weights, layer: int) -> Array:
     if layer == 0:
         return product((), like=_transpose(weights[0]))
     return product(weights[:layer])
+
+
+def _float64(array: NDArray[np.floating]) -> Array:
+    """For the type checker: NumPy's solvers are annotated to return any floating numbers."""
+    return cast(Array, array)
 
 
 def _transpose(stack: Array) -> Array:

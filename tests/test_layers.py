@@ -14,7 +14,7 @@ import thalweg
 SOURCE = Path(thalweg.__file__).parent
 
 LAYERS = [
-    "errors", "threads", "parameters", "objective", "paths", "certify", "connect", "symmetry",
+    "errors", "threads", "parameters", "objective", "paths", "certify", "symmetry", "connect",
     "geometry", "topology", "theory", "tasks", "study", "plots", "report", "cli",
 ]  # fmt: skip
 

@@ -268,7 +268,7 @@ def attempts(store: Store) -> set[int]:
     from thalweg.study.database import reading
     from thalweg.study.schema import batches
 
-    with reading(store._engine) as database:
+    with reading(store.engine) as database:
         return set(database.execute(select(batches.c.attempts)).scalars())
 
 

@@ -12,7 +12,21 @@ from typing import Annotated, cast
 
 import typer
 
-from thalweg.cli import connect, demo, report, study, tasks, theory, train, verify
+from thalweg.cli import (
+    align,
+    atlas,
+    compare,
+    connect,
+    demo,
+    edge,
+    report,
+    spectrum,
+    study,
+    tasks,
+    theory,
+    train,
+    verify,
+)
 from thalweg.cli.console import NEGATIVE, complain
 from thalweg.connect import TrainingError, versions
 from thalweg.errors import ThalwegError, VerificationError
@@ -36,6 +50,14 @@ for module, example in (
     (tasks.tasks, "thalweg tasks --json"),
     (train.train, "thalweg train digits --threshold 0.1 --seed 0 --out a.safetensors"),
     (connect.connect, "thalweg connect a.safetensors b.safetensors --task digits --threshold 0.1"),
+    (
+        compare.compare,
+        "thalweg compare a.safetensors b.safetensors --task digits --threshold 0.1",
+    ),
+    (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
+    (atlas.atlas, "thalweg atlas --task quadratic --models 20 --levels 0.01,0.05,0.1"),
+    (spectrum.spectrum, "thalweg spectrum a.safetensors --task digits --top 5"),
+    (edge.edge, "thalweg edge --task digits --learning-rates 0.1,0.05 --out edge.png"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

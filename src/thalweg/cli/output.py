@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from thalweg.connect import Connection, check_output
 from thalweg.errors import InputError
+
+_PICTURES = ("comparison.png", "comparison.svg")
 
 
 def check_folder(folder: Path) -> None:
@@ -65,6 +68,43 @@ def save_connection(connection: Connection, folder: Path) -> list[str]:
             save_profile(connection, folder / name)
             names.append(name)
     return names
+
+
+def check_comparison(folder: Path) -> None:
+    """Refuse a place where a comparison cannot be saved.
+
+    Args:
+        folder: to be; connections in it are replaced.
+
+    Raises:
+        InputError: if it holds anything else, or could not be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"expected a folder for --out, got a file at {folder}: choose another")
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if entry.name not in _PICTURES:
+            check_folder(entry)
+    _check_writable(folder)
+
+
+def save_comparison(connections: Sequence[Connection], folder: Path) -> list[str]:
+    """Save the connection of every method in a folder of its name, and the picture beside them.
+
+    Args:
+        connections: of one pair, by several methods.
+        folder: of all.
+
+    Returns:
+        The names in it.
+    """
+    # Imported here: matplotlib takes a second, which nobody else should wait for.
+    from thalweg.plots import save_comparison as save_picture
+
+    for connection in connections:
+        connection.save(folder / connection.method)
+    for name in _PICTURES:
+        save_picture(connections, folder / name)
+    return [*_PICTURES, *(connection.method for connection in connections)]
 
 
 def _check_writable(place: Path) -> None:

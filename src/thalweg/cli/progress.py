@@ -88,6 +88,10 @@ class Display:
         """Show the steps of a training."""
         self._show(f"{steps:,} steps")
 
+    def steps_of(self, done: int, total: int) -> None:
+        """Show how many steps of a training of known length have been taken."""
+        self._show(f"{done:,} of {total:,} steps", done, total)
+
     def points(self, done: int, total: int) -> None:
         """Show how many points of a path have been looked at."""
         self._show(f"{done:,} of {total:,} points", done, total)

@@ -10,7 +10,6 @@ from thalweg.errors import InputError
 from thalweg.plots.style import LIGHT, Palette, rc
 from thalweg.theory import Chart
 
-_FORMATS = (".png", ".svg", ".pdf")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v")
 
@@ -67,9 +66,6 @@ def save_charts(charts: Sequence[Chart], file: Path) -> None:
     Raises:
         InputError: if the suffix is another, or there are no charts.
     """
-    if file.suffix.lower() not in _FORMATS:
-        raise InputError(f"expected a file that ends in {', '.join(_FORMATS)}, got '{file}'")
-    from matplotlib import rc_context
+    from thalweg.plots.files import write_figure
 
-    with rc_context(rc()):
-        charts_figure(charts).savefig(file, dpi=150)
+    write_figure(charts_figure(charts), file)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from thalweg.connect import Connection
+from thalweg.connect import Connection, Outcome
 
 OPEN, RUNNING = "open", "running"
 """In the place of an outcome, where there is none yet."""
@@ -99,7 +99,7 @@ class Row:
     @property
     def connected(self) -> bool:
         """Whether there is a path at or below the level."""
-        return self.outcome in ("connected", "identical endpoints")
+        return self.outcome in {str(outcome) for outcome in Outcome if outcome.connected}
 
     @property
     def ended(self) -> bool:

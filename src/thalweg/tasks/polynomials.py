@@ -29,9 +29,9 @@ from torch import Generator, Tensor, nn
 
 from thalweg.errors import InputError
 from thalweg.objective import Criterion, Objective, Training
-from thalweg.tasks.task import Task, drawn
+from thalweg.tasks.task import Task, drawn, form
 
-_POINTS = 10_000
+_POINTS, _SMALL = 10_000, 1000
 _TRAIN_SEED, _TEST_SEED = 1, 2
 # Intervals of the quadrature rule.
 _INTERVALS = 2_000
@@ -45,7 +45,11 @@ _TRAINING = Training(optimizer="Adam", learning_rate=1e-3, sample=512, bead_fact
 
 
 def quadratic(
-    initialization: Literal["uniform", "normal"] = "uniform", data: Data = "draws", width: int = 4
+    initialization: Literal["uniform", "normal"] = "uniform",
+    data: Data = "draws",
+    width: int = 4,
+    *,
+    small: bool = False,
 ) -> Task:
     """Make the quadratic task: y = .5x² + .25x + .1, 24 parameters.
 
@@ -56,6 +60,7 @@ def quadratic(
             which may be nearer to the published numbers.
         data: 10,000 draws, as in the published runs, or a quadrature rule.
         width: units of each hidden layer; the paper has 4.
+        small: 1,000 points rather than 10,000.
 
     Returns:
         The task.
@@ -80,8 +85,9 @@ def quadratic(
 
         return drawn(lambda: _quadratic_network(width), draw)
 
+    name = form("quadratic", small=small)
     return Task(
-        name="quadratic",
+        name=name,
         summary="regression on y = .5x^2 + .25x + .1",
         source="Freeman & Bruna 2017, Section 4.1",
         architecture=f"1-{width}-{width}-1, sigmoid hidden and output, no biases",
@@ -92,12 +98,14 @@ def quadratic(
         alpha=0.95,
         t_star="half",
         needs_data=False,
-        build=lambda data_dir: _objective("quadratic", initialize, quadratic_target, data),
+        build=lambda data_dir: _objective(
+            name, initialize, quadratic_target, data, _SMALL if small else _POINTS
+        ),
         initialize=initialize,
     )
 
 
-def cubic(data: Data = "draws", width: int = 4) -> Task:
+def cubic(data: Data = "draws", width: int = 4, *, small: bool = False) -> Task:
     """Make the cubic task: y = 8x³ - 10x² + 3x, 33 parameters.
 
     Hidden units are sigmoids, the output is linear. Weights come from U(-1, 1), biases
@@ -107,6 +115,7 @@ def cubic(data: Data = "draws", width: int = 4) -> Task:
     Args:
         data: 10,000 draws, as in the published runs, or a quadrature rule.
         width: units of each hidden layer; the paper has 4.
+        small: 1,000 points rather than 10,000.
 
     Returns:
         The task.
@@ -129,8 +138,9 @@ def cubic(data: Data = "draws", width: int = 4) -> Task:
 
         return drawn(lambda: _cubic_network(width), draw)
 
+    name = form("cubic", small=small)
     return Task(
-        name="cubic",
+        name=name,
         summary="regression on y = 8x^3 - 10x^2 + 3x",
         source="Freeman & Bruna 2017, Section 4.1",
         architecture=f"1-{width}-{width}-1, sigmoid hidden, linear output, biases",
@@ -146,7 +156,9 @@ def cubic(data: Data = "draws", width: int = 4) -> Task:
         alpha=0.95,
         t_star="half",
         needs_data=False,
-        build=lambda data_dir: _objective("cubic", initialize, cubic_target, data),
+        build=lambda data_dir: _objective(
+            name, initialize, cubic_target, data, _SMALL if small else _POINTS
+        ),
         initialize=initialize,
     )
 
@@ -204,12 +216,13 @@ def _objective(
     initialize: Callable[[Generator], nn.Module],
     target: Callable[[Tensor], Tensor],
     data: Data,
+    points: int,
 ) -> Objective:
     def sample(seed: int) -> tuple[Tensor, Tensor]:
         if data == "quadrature":  # no noise: both splits are the population
             x = midpoints(_INTERVALS)
         else:
-            x = torch.rand(_POINTS, 1, generator=Generator().manual_seed(seed))
+            x = torch.rand(points, 1, generator=Generator().manual_seed(seed))
         return x, target(x)
 
     return Objective(

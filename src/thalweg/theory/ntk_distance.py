@@ -233,13 +233,14 @@ def check(
             "switched": switched,
         },
         charts=(
-            _chart("Distance to the minimum found", widths, {
+            _chart("Distance to the minimum found", "Euclidean norm", widths, {
                 "distance": distance, "linearization at the start": linear,
+                "limit": [limit] * len(widths),
             }),
-            _chart("Moves that vanish with width", widths, {
+            _chart("Moves that vanish with width", "Euclidean norm, or share", widths, {
                 "greatest move of a unit": greatest, "relative distance": relative,
                 "units that switched": switched,
-            }),
+            }, log=True),
         ),
     )  # fmt: skip
 
@@ -250,16 +251,18 @@ def _exponent(widths: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(widths[upper:]), np.log(values[upper:]), 1)[0])
 
 
-def _chart(title: str, widths: list[int], values: dict[str, list[float]]) -> Chart:
+def _chart(
+    title: str, label: str, widths: list[int], values: dict[str, list[float]], *, log: bool = False
+) -> Chart:
     return Chart(
         title=title,
         x_label="width m",
-        y_label="Euclidean norm, or share",
+        y_label=label,
         log_x=True,
-        log_y=True,
+        log_y=log,
         series=tuple(
-            Series(label=label, x=tuple(map(float, widths)), y=tuple(y))
-            for label, y in values.items()
+            Series(label=name, x=tuple(map(float, widths)), y=tuple(y))
+            for name, y in values.items()
         ),
     )
 

@@ -178,11 +178,11 @@ def check(
         >>> check(examples=4, max_width=128, networks=2).values["all_learnt"]
         True
     """
-    if min(examples, inputs, networks, max_steps) < 1 or max_width < 8 * _FIRST_WIDTH:
+    if min(examples, inputs, networks, max_steps, seed + 1) < 1 or max_width < 8 * _FIRST_WIDTH:
         raise InputError(
             f"expected positive numbers and a greatest width of at least {8 * _FIRST_WIDTH}, got "
-            f"{examples} examples, {inputs} inputs, {networks} networks, {max_steps} steps and "
-            f"width {max_width}"
+            f"{examples} examples, {inputs} inputs, {networks} networks, {max_steps} steps, "
+            f"width {max_width} and seed {seed}"
         )
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((examples, inputs))

@@ -62,7 +62,13 @@ def test_a_width_that_is_too_small_is_not_called_enough():
 
 @pytest.mark.parametrize(
     "options",
-    [{"examples": 2, "inputs": 3}, {"regions": 0}, {"max_width": 0}, {"examples": 90, "inputs": 9}],
+    [
+        {"examples": 2, "inputs": 3},
+        {"regions": 0},
+        {"max_width": 0},
+        {"seed": -1},
+        {"examples": 90, "inputs": 9},
+    ],
 )
 def test_bad_input_is_refused(options):
     with pytest.raises(InputError, match="expected"):

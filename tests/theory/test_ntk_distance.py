@@ -48,7 +48,9 @@ def test_a_linear_network_moves_by_the_distance_of_its_linearization():
     assert run.distance == pytest.approx(run.linear, rel=1e-3)
 
 
-@pytest.mark.parametrize("options", [{"examples": 0}, {"max_width": 64}, {"networks": 0}])
+@pytest.mark.parametrize(
+    "options", [{"examples": 0}, {"max_width": 64}, {"networks": 0}, {"seed": -1}]
+)
 def test_bad_input_is_refused(options):
     with pytest.raises(InputError, match="expected"):
         check(**options)

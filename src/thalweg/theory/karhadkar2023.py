@@ -126,10 +126,10 @@ def check(
         16
     """
     least = min(examples, inputs, regions) if max_width is None else min(inputs, regions, max_width)
-    if least < 1 or examples < inputs:
+    if least < 1 or examples < inputs or seed < 0:
         raise InputError(
             f"expected positive numbers and as many examples as inputs or more, got {examples} "
-            f"examples of {inputs} inputs, {regions} regions, width {max_width}"
+            f"examples of {inputs} inputs, {regions} regions, width {max_width}, seed {seed}"
         )
     candidates = math.comb(examples, inputs - 1) * 2**inputs
     if candidates > _MOST_CANDIDATES:

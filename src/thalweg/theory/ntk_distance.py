@@ -178,11 +178,11 @@ def check(
         >>> check(examples=4, max_width=128, networks=2).values["all_learnt"]
         True
     """
-    if min(examples, inputs, networks, max_steps) < 1 or max_width < 8 * _FIRST_WIDTH:
+    if min(examples, inputs, networks, max_steps, seed + 1) < 1 or max_width < 8 * _FIRST_WIDTH:
         raise InputError(
             f"expected positive numbers and a greatest width of at least {8 * _FIRST_WIDTH}, got "
-            f"{examples} examples, {inputs} inputs, {networks} networks, {max_steps} steps and "
-            f"width {max_width}"
+            f"{examples} examples, {inputs} inputs, {networks} networks, {max_steps} steps, "
+            f"width {max_width} and seed {seed}"
         )
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((examples, inputs))
@@ -233,13 +233,14 @@ def check(
             "switched": switched,
         },
         charts=(
-            _chart("Distance to the minimum found", widths, {
+            _chart("Distance to the minimum found", "Euclidean norm", widths, {
                 "distance": distance, "linearization at the start": linear,
+                "limit": [limit] * len(widths),
             }),
-            _chart("Moves that vanish with width", widths, {
+            _chart("Moves that vanish with width", "Euclidean norm, or share", widths, {
                 "greatest move of a unit": greatest, "relative distance": relative,
                 "units that switched": switched,
-            }),
+            }, log=True),
         ),
     )  # fmt: skip
 
@@ -250,16 +251,18 @@ def _exponent(widths: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(widths[upper:]), np.log(values[upper:]), 1)[0])
 
 
-def _chart(title: str, widths: list[int], values: dict[str, list[float]]) -> Chart:
+def _chart(
+    title: str, label: str, widths: list[int], values: dict[str, list[float]], *, log: bool = False
+) -> Chart:
     return Chart(
         title=title,
         x_label="width m",
-        y_label="Euclidean norm, or share",
+        y_label=label,
         log_x=True,
-        log_y=True,
+        log_y=log,
         series=tuple(
-            Series(label=label, x=tuple(map(float, widths)), y=tuple(y))
-            for label, y in values.items()
+            Series(label=name, x=tuple(map(float, widths)), y=tuple(y))
+            for name, y in values.items()
         ),
     )
 

@@ -19,12 +19,16 @@ from thalweg.cli import (
     connect,
     demo,
     edge,
+    plane,
+    plot,
     report,
     spectrum,
     study,
+    surface,
     tasks,
     theory,
     train,
+    trajectory,
     verify,
 )
 from thalweg.cli.console import NEGATIVE, complain
@@ -58,6 +62,13 @@ for module, example in (
     (atlas.atlas, "thalweg atlas --task quadratic --models 20 --levels 0.01,0.05,0.1"),
     (spectrum.spectrum, "thalweg spectrum a.safetensors --task digits --top 5"),
     (edge.edge, "thalweg edge --task digits --learning-rates 0.1,0.05 --out edge.png"),
+    (surface.surface, "thalweg surface a.safetensors --task digits --out surface.png"),
+    (plane.plane, "thalweg plane connection --shape 51"),
+    (
+        trajectory.trajectory,
+        "thalweg trajectory training.safetensors --task digits --out trajectory.png",
+    ),
+    (plot.plot, "thalweg plot connection --what string --out string.pdf"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

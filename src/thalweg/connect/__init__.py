@@ -4,6 +4,8 @@ from thalweg.connect.api import check_threshold, connect, connect_pairs, version
 from thalweg.connect.budget import Budget, Callback, Progress
 from thalweg.connect.compare import compare
 from thalweg.connect.connection import (
+    PLANE_FILES,
+    PLANE_VALUES,
     Connection,
     Counts,
     Endpoint,
@@ -30,6 +32,8 @@ from thalweg.connect.verify import Verification, verify
 
 __all__ = [
     "METHODS",
+    "PLANE_FILES",
+    "PLANE_VALUES",
     "BezierCurve",
     "Budget",
     "Callback",

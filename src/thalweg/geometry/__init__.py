@@ -5,6 +5,7 @@ from thalweg.geometry.directions import NORMALIZATIONS, Normalization, random_di
 from thalweg.geometry.edge_of_stability import Descent, SharpnessTracker, edge_of_stability
 from thalweg.geometry.eigen import Eigenpairs, eigenpairs
 from thalweg.geometry.frame import Frame, line_through, plane_through
+from thalweg.geometry.frames_of import connection_plane, hessian_frame, trajectory_frame
 from thalweg.geometry.pca import PCA, pca
 from thalweg.geometry.plane import Line, Mark, Plane, load_plane, plane
 from thalweg.geometry.products import Curvature
@@ -39,10 +40,12 @@ __all__ = [
     "WorstCase",
     "classify",
     "climb",
+    "connection_plane",
     "curvature_along",
     "density",
     "edge_of_stability",
     "eigenpairs",
+    "hessian_frame",
     "hutch_pp",
     "lightning_callback",
     "line_through",
@@ -56,5 +59,6 @@ __all__ = [
     "spectrum",
     "surface",
     "trace",
+    "trajectory_frame",
     "worst_case",
 ]

@@ -276,6 +276,8 @@ def _grad(
     *,
     create_graph: bool = False,
 ) -> list[Tensor]:
+    if not any(t.requires_grad for t in outputs):  # parameters that nothing uses
+        return [torch.zeros_like(t) for t in inputs]
     found = torch.autograd.grad(
         outputs, inputs, vectors, retain_graph=True, create_graph=create_graph, allow_unused=True
     )

@@ -6,9 +6,12 @@ Network Optimization*, ICLR 2017) and the field around it.
 
 from thalweg.certify import Certificate, bound_segment
 from thalweg.connect import (
+    AutoNEB,
+    BezierCurve,
+    BreadthFirst,
     Budget,
     Connection,
-    BezierCurve,
+    Constrained,
     Greedy,
     Linear,
     Outcome,
@@ -20,6 +23,7 @@ from thalweg.connect import (
     load_connection,
     profile,
     register_method,
+    tighten,
     train,
     verify,
 )
@@ -30,21 +34,24 @@ from thalweg.parameters import Layout, load_checkpoint, save_checkpoint
 from thalweg.paths import Bezier, Polygonal, load_path, save_path
 
 __all__ = [
+    "AutoNEB",
     "Bezier",
+    "BezierCurve",
+    "BreadthFirst",
     "Budget",
     "Calibration",
     "Certificate",
     "Connection",
+    "Constrained",
     "Criterion",
-    "BezierCurve",
     "Greedy",
     "InputError",
     "Layout",
     "Linear",
     "Objective",
     "Outcome",
-    "PolygonalChain",
     "Polygonal",
+    "PolygonalChain",
     "Progress",
     "Surface",
     "ThalwegError",
@@ -61,6 +68,7 @@ __all__ = [
     "save_checkpoint",
     "save_path",
     "surface",
+    "tighten",
     "train",
     "verify",
 ]

@@ -49,9 +49,15 @@ Fallback = Annotated[
         help="Sample where an operation of the network has no rule for a proof, and say so."
     ),
 ]
-MaxBeads = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Intermediate models on the path.")
+Tighten = Annotated[
+    bool,
+    typer.Option(
+        "--tighten",
+        help="Make a path that was found shorter, without leaving the level set; the record has "
+        "both lengths.",
+    ),
 ]
+MaxBeads = Annotated[int, typer.Option(min=0, metavar="N", help="Intermediate models on the path.")]
 
 
 def connect(
@@ -77,6 +83,7 @@ def connect(
             help="Where a refused segment gets its bead; default: the task's.",
         ),
     ] = None,
+    tighten: Tighten = False,
     seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the result; a connection is replaced.")
@@ -114,7 +121,7 @@ def connect(
         connection = thalweg.connect(
             loaded.objective, a, b, threshold=level, method=chosen,
             certificate=certificate or loaded.certificate, fallback=fallback,
-            seed=seed, budget=budget, progress=display.search,
+            seed=seed, budget=budget, progress=display.search, tighten=tighten,
         )  # fmt: skip
     connection = complete(connection, loaded, profile_points, context.obj)
     files = save_connection(connection, out)

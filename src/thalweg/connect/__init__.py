@@ -1,6 +1,6 @@
 """Find paths below a threshold: the methods, one a file, on one driver loop."""
 
-from thalweg.connect.api import check_threshold, connect, connect_pairs, versions
+from thalweg.connect.api import check_threshold, connect, connect_pairs
 from thalweg.connect.budget import Budget, Callback, Progress
 from thalweg.connect.compare import compare
 from thalweg.connect.connection import (
@@ -12,7 +12,10 @@ from thalweg.connect.connection import (
     check_output,
     load_connection,
 )
+from thalweg.connect.draxler2018autoneb import AutoNEB
 from thalweg.connect.driver import Method, Search
+from thalweg.connect.freeman2017breadth import BreadthFirst
+from thalweg.connect.freeman2017constrained import Constrained
 from thalweg.connect.freeman2017greedy import Greedy
 from thalweg.connect.garipov2018curve import BezierCurve, PolygonalChain
 from thalweg.connect.goodfellow2015linear import Linear
@@ -23,22 +26,29 @@ from thalweg.connect.methods import (
     option_names,
     register_method,
 )
+from thalweg.connect.moving import Moving
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
+from thalweg.connect.record import versions
+from thalweg.connect.shorten import tighten
 from thalweg.connect.training import Trained, TrainingError, train
 from thalweg.connect.verify import Verification, verify
 
 __all__ = [
     "METHODS",
+    "AutoNEB",
+    "BezierCurve",
+    "BreadthFirst",
     "Budget",
     "Callback",
     "Connection",
+    "Constrained",
     "Counts",
-    "BezierCurve",
     "Endpoint",
     "Greedy",
     "Linear",
     "Method",
+    "Moving",
     "Outcome",
     "PolygonalChain",
     "Profile",
@@ -59,6 +69,7 @@ __all__ = [
     "option_names",
     "profile",
     "register_method",
+    "tighten",
     "train",
     "verify",
     "versions",

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from thalweg.certify import certifier, unsupported
 from thalweg.connect.budget import Budget, Callback
-from thalweg.connect.connection import Connection, Counts, endpoint
+from thalweg.connect.connection import Connection
 from thalweg.connect.driver import Method, Search, run
 from thalweg.connect.memory import allot
 from thalweg.connect.methods import make_method
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
-from thalweg.connect.string import String
+from thalweg.connect.record import record
+from thalweg.connect.shorten import tighten as shorten
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
-from thalweg.paths import Bezier, Path, Polygonal
 
 # Relative distance to the threshold at which rounding hides on which side of it a value lies.
 _ROUNDING = 1e-9
@@ -42,6 +40,7 @@ def connect(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    tighten: bool = False,
 ) -> Connection:
     """Find a path between two models on which the criterion stays at or below a threshold.
 
@@ -59,6 +58,7 @@ def connect(
         progress: called with a :class:`~thalweg.connect.Progress` now and then.
         profile_points: evaluate loss and criterion on every split at so many points of the path;
             0: not at all.
+        tighten: make a path that was found shorter (:func:`thalweg.tighten`).
 
     Returns:
         The connection; its outcome says how the search ended.
@@ -79,7 +79,7 @@ def connect(
     return connect_pairs(
         objective, [(model_a, model_b)], threshold=threshold, method=method,
         certificate=certificate, fallback=fallback, seed=seed, budget=budget, progress=progress,
-        profile_points=profile_points,
+        profile_points=profile_points, tighten=tighten,
     )[0]  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def connect_pairs(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    tighten: bool = False,
 ) -> list[Connection]:
     """Connect many pairs at once: the beads of all of them train as one pool.
 
@@ -109,6 +110,7 @@ def connect_pairs(
         budget: for the whole search; its limits on beads and depth hold for each string.
         progress: see :func:`connect`.
         profile_points: see :func:`connect`.
+        tighten: see :func:`connect`.
 
     Returns:
         One connection a pair, in order.
@@ -144,20 +146,21 @@ def connect_pairs(
             search.certify([string])
             search.end(string, Outcome.IDENTICAL, "the endpoints are equal: a path of length 0")
     run(chosen, search)
-    settings = {
-        **chosen.settings(),
-        "budget": vars(budget).copy(),
-        "training": {**vars(objective.training), "options": dict(objective.training.options)},
-        "plans": objective.plans,
-        "device": str(objective.device),
-        "threads": torch.get_num_threads(),
-        "fallback": None if why_not is None else str(why_not),
-    }
-    points = search.store.stacks([string.numbers for string in search.strings])
+    made = record(search, chosen, certificate, None if why_not is None else str(why_not))
+    found = [
+        replace(connection, profile=profile(objective, connection.path, profile_points))
+        if profile_points and not tighten
+        else connection
+        for connection in made
+    ]
+    if not tighten:
+        return found
     return [
-        _connection(search, string, ends, chosen, certificate, seed, settings,
-                    _path(string, own, objective), profile_points)
-        for string, ends, own in zip(search.strings, values, points, strict=True)
+        shorten(
+            objective, connection, seed=seed, budget=budget, progress=progress,
+            profile_points=profile_points,
+        )
+        for connection in found
     ]  # fmt: skip
 
 
@@ -177,20 +180,6 @@ def check_threshold(threshold: float) -> float:
             "the criterion"
         )
     return level
-
-
-def versions() -> dict[str, str]:
-    """Versions of the software that decides a result."""
-    try:
-        own = version("thalweg")
-    except PackageNotFoundError:
-        own = "not installed"
-    return {"thalweg": own, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _path(string: String, points: Tensor, objective: Objective) -> Path:
-    kind = Bezier if string.curved else Polygonal
-    return kind(points, objective.layout)
 
 
 def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
@@ -253,44 +242,3 @@ def _unprovable(
                 f"proof, got {max(pair):.9g}: raise the threshold a little"
             )
     return unsupported(objective, ends[0][0]) if ends else None
-
-
-def _sampled_because(why_not: str | None) -> str:
-    return "" if why_not is None else f" (certificates are sampled, not proved: {why_not})"
-
-
-def _connection(
-    search: Search,
-    string: String,
-    values: tuple[float, float],
-    method: Method,
-    certificate: str,
-    seed: int,
-    settings: dict[str, Any],
-    path: Path,
-    profile_points: int,
-) -> Connection:
-    objective = search.objective
-    segments = search.segments(string)
-    shown = profile(objective, path, profile_points) if profile_points else None
-    return Connection(
-        outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
-        message=string.message + _sampled_because(settings["fallback"]),
-        path=path,
-        segments=segments,
-        threshold=string.threshold,
-        criterion={"name": objective.criterion.name, "split": objective.criterion.split},
-        method=method.name,
-        certificate=certificate,
-        endpoints=(endpoint(values[0], path.points[0]), endpoint(values[1], path.points[-1])),
-        counts=string.counts + Counts(
-            criterion_evaluations=2,
-            criterion_samples=2 * len(objective.splits[objective.criterion.split]),
-        ),
-        seconds={"training": string.training, "certifying": string.certifying,
-                 "total": search.seconds},
-        seed=seed,
-        settings=settings,
-        versions=versions(),
-        profile=shown,
-    )  # fmt: skip

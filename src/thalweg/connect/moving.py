@@ -47,6 +47,7 @@ class Moving:
         string: whose path it is.
         points: `[k, p]`, where they start; on the device of the objective.
         curve: whether they are control points of a Bézier curve, not vertices.
+        pause: steps between two looks at the path, at least.
 
     Attributes:
         points: `[k, p]`, changed in place by every step.
@@ -54,7 +55,9 @@ class Moving:
         highest: the largest value found at the last look.
     """
 
-    def __init__(self, search: Search, string: String, points: Tensor, *, curve: bool) -> None:
+    def __init__(
+        self, search: Search, string: String, points: Tensor, *, curve: bool, pause: int = 2
+    ) -> None:
         self.search = search
         self.string = string
         self.curve = curve
@@ -73,6 +76,7 @@ class Moving:
         self._loss = math.nan
         self._floor = math.inf
         self._improved_at = 0
+        self._pause = pause
         self._next_look = 1
         self._order: list[int] = []
         string.settle = self.settle
@@ -140,13 +144,14 @@ class Moving:
         self.steps += 1
         self.search.moves += 1
 
-    def run(self, move: Move) -> None:
-        """Move for a while; end the string if its path is certified, or will not come down.
+    def run(self, move: Move, look: Move | None = None) -> None:
+        """Move for a while; end the string if its path will not come down.
 
         Args:
             move: makes one step.
+            look: looks at the path, when it is time; None: ends the string if it is certified.
         """
-        begin, budget = time.perf_counter(), self.search.budget
+        begin = time.perf_counter()
         with self._random.active():
             while time.perf_counter() < begin + _SLICE and self.steps < self._next_look:
                 move()
@@ -164,8 +169,11 @@ class Moving:
                 f"{sentence}; its highest value seen was {self.highest:.6g}, threshold "
                 f"{self.string.threshold:g}",
             )  # fmt: skip
-        elif self.steps >= self._next_look and self._arrived():
-            self.search.end(self.string, Outcome.CONNECTED, self.string.summary())
+        elif self.steps >= self._next_look:
+            split = len(self.search.objective.splits[self.search.objective.criterion.split])
+            a_look = split // (3 * self.search.objective.samples[0] * len(self.points))
+            self._next_look = self.steps + max(self._pause, a_look, int(_PAUSE * self.steps))
+            (look or self._look)()
 
     def _given_up(self) -> tuple[Outcome, str] | None:
         """Why not to go on, if so."""
@@ -193,21 +201,21 @@ class Moving:
             segments * (inside + 1)
         )
 
-    def _arrived(self) -> bool:
-        """Look at the path; whether it is certified, as a whole, at or below the threshold."""
-        split = len(self.search.objective.splits[self.search.objective.criterion.split])
-        a_look = split // (3 * self.search.objective.samples[0] * len(self.points))
-        self._next_look = self.steps + max(2, a_look, int(_PAUSE * self.steps))
-        if self._above():
-            return False
+    def _look(self) -> None:
+        """End the string if its path is certified."""
+        if not self.above() and self.certify():
+            self.search.end(self.string, Outcome.CONNECTED, self.string.summary())
+
+    def certify(self) -> bool:
+        """Put the points into the string; whether all of it is certified."""
         self.search.replace(self.string, self.points, curve=self.curve)
         refused = self.search.certify([self.string])
-        if refused:
-            seen = [piece.certificate.seen for _, piece in refused if piece.certificate is not None]
+        seen = [piece.certificate.seen for _, piece in refused if piece.certificate is not None]
+        if seen:
             self.highest = max(seen)
         return not self.string.undecided
 
-    def _above(self) -> bool:
+    def above(self) -> bool:
         """Whether a place is found above the threshold; those that were highest last come first."""
         t = self.places()
         order = self._order if len(self._order) == len(t) else list(range(len(t)))

@@ -18,9 +18,7 @@ from thalweg.plots.style import LIGHT, Palette, rc
 _MARKERS = "osD^vP*Xph<>"
 
 
-def draw_comparison(
-    info: ComparisonInfo, axes: Sequence[Axes], palette: Palette = LIGHT
-) -> None:
+def draw_comparison(info: ComparisonInfo, axes: Sequence[Axes], palette: Palette = LIGHT) -> None:
     """Draw a comparison into two axes: barriers above, normalized lengths below.
 
     Methods that connect have filled markers; a cost of zero is drawn at the left edge.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from typing import TYPE_CHECKING
 
 from thalweg.connect import Connection, Outcome
@@ -61,7 +60,8 @@ def facts(connection: Connection) -> list[tuple[str, str]]:
         ("normalized length", "none, the endpoints are equal" if ratio is None else
          f"{ratio:.4f} (length {connection.length:.4g}, endpoints "
          f"{connection.endpoint_distance:.4g} apart)"),
-        ("beads", str(connection.beads)),
+        *_before(connection),
+        ("control points" if connection.path.kind == "bezier" else "beads", str(connection.beads)),
         (criterion(connection), f"{ends} at the endpoints, {connection.max_criterion_seen:.6g} at "
                                 "the highest point seen"),
         ("certified bound", _bound(connection)),
@@ -118,6 +118,12 @@ def criterion(connection: Connection) -> str:
 def count(number: int, noun: str) -> str:
     """A number of things, as in "1 bead" and "2,000 beads"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _before(connection: Connection) -> list[tuple[str, str]]:
+    """The length before the path was tightened, where it was."""
+    before = connection.settings.get("tightened_from")
+    return [] if before is None else [("before tightening", f"{before:.4f}")]
 
 
 def _bound(connection: Connection) -> str:

@@ -22,7 +22,7 @@ def test_a_method_of_ones_own_appears_in_a_comparison(monkeypatch, capsys):
     assert len(blocks[0].splitlines()) <= 46, "about forty lines"
     namespace: dict = {"__name__": "page"}
     for block in blocks:
-        exec(compile(block, "your-own-method.md", "exec"), namespace)
+        exec(compile(block, "your-own-method.md", "exec", dont_inherit=True), namespace)
     found = {connection.method: connection for connection in namespace["found"]}
     assert list(found) == ["linear", "greedy", "minimax"]
     assert found["greedy"].connected

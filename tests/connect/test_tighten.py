@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from thalweg import (
     Budget,
     InputError,
     Outcome,
+    Polygonal,
     connect,
     load_connection,
     tighten,
@@ -40,10 +42,10 @@ def test_a_string_around_the_ring_comes_close_to_the_geodesic(method):
     shorter = tighten(objective, found)
     least = shortest_around_the_ring(0.3)
     assert shorter.outcome is Outcome.CONNECTED
-    assert least * 0.995 <= shorter.normalized_length <= 1.05 * least  # pyright: ignore[reportOptionalOperand]
-    assert shorter.normalized_length < found.normalized_length  # pyright: ignore[reportOptionalOperand]
+    assert least * 0.995 <= (shorter.normalized_length or 0) <= 1.05 * least
+    assert shorter.length < found.length
     assert highest_on(objective, shorter.path) <= 0.3
-    assert shorter.max_criterion_bound <= 0.3  # pyright: ignore[reportOptionalOperand]
+    assert (shorter.max_criterion_bound or 1) <= 0.3
     assert torch.equal(shorter.path.points[[0, -1]], torch.stack([a, b]))
     assert shorter.settings["tightened_from"] == found.normalized_length
     assert shorter.method == found.method
@@ -56,9 +58,8 @@ def test_beads_that_are_not_needed_are_left_out():
     found = connect(objective, point(0.0, 0.0), point(1.0, 0.0), threshold=0.5)
     detour = torch.stack([point(0.0, 0.0), *(point(x, x * (1 - x)) for x in (0.2, 0.5, 0.9)),
                           point(1.0, 0.0)])  # fmt: skip
-    path = type(found.path)(detour, found.path.layout)
-    bent = type(found)(**{**vars(found), "path": path})
-    shorter = tighten(objective, bent)
+    path = Polygonal(detour, found.path.layout)
+    shorter = tighten(objective, replace(found, path=path))
     assert shorter.beads == 0
     assert shorter.normalized_length == 1.0
     assert shorter.counts.gradient_samples == 0
@@ -69,7 +70,7 @@ def test_a_string_of_networks_is_shorter_and_verified(seed, tmp_path):
     objective = toy_classifier(seed)
     models = train(objective, list(3 * random_stack(objective, 2, seed)), 0.18)
     found = connect(objective, models[0].theta, models[1].theta, threshold=0.2, tighten=True)
-    assert found.settings["tightened_from"] > found.normalized_length >= 1
+    assert found.settings["tightened_from"] > (found.normalized_length or 0) >= 1
     found.save(tmp_path / "c")
     loaded = load_connection(tmp_path / "c")
     assert verify(loaded, objective).passed
@@ -101,7 +102,7 @@ def test_a_path_of_another_architecture_is_refused():
 
 def test_tightening_never_worsens_a_string_that_greedy_found():
     objective = landscape(ring, 2, learning_rate=0.02)
-    for threshold in (0.1, 0.6):
-        found = connect(objective, point(1.0, 0.0), point(-1.0, -0.1), threshold=threshold,
-                        method=Greedy(alpha=0.5))  # fmt: skip
-        assert tighten(objective, found).length <= found.length
+    found = connect(
+        objective, point(1.0, 0.0), point(-1.0, -0.1), threshold=0.6, method=Greedy(alpha=0.5)
+    )
+    assert tighten(objective, found).length <= found.length

@@ -30,7 +30,7 @@ from thalweg.cli.output import check_comparison, save_comparison
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
 from thalweg.connect import Callback, check_threshold, method_names
-from thalweg.report import comparison_rows
+from thalweg.report import MEANING, comparison_rows, criterion
 
 
 def compare(
@@ -99,9 +99,14 @@ def compare(
         print_json({"connections": [connection.document() for connection in found]})
         return
     header, *rows = comparison_rows(found)
-    print_table(header, rows)
-    if out is not None:
-        print_facts([("files", f"{out}: {', '.join(files)}")])
+    print_table(header, rows, lines=False)
+    kind = found[0].certificate
+    print_facts([
+        ("held against", f"{criterion(found[0])} at or below {level:g} on the whole path"),
+        ("bounds", f"{kind}: {MEANING[kind]}"),
+        ("length", "normalized: 1 is the straight line"),
+        *([("files", f"{out}: {', '.join(files)}")] if files else []),
+    ])  # fmt: skip
 
 
 def _names(methods: str | None) -> Sequence[str]:

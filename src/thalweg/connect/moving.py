@@ -130,6 +130,8 @@ class Moving:
             training_steps=len(self.points),
         )  # fmt: skip
         mean = float(found.losses.mean())
+        if not math.isfinite(float(found.gradients.sum())):
+            mean = math.nan  # the points stay where this was found
         weight = max(_NEWEST, 1 / (self.steps + 1))
         self._loss = mean if weight == 1 else self._loss + weight * (mean - self._loss)
         return found
@@ -140,6 +142,8 @@ class Moving:
         Args:
             gradients: `[k, p]`, of each point: what it moves against.
         """
+        if not math.isfinite(self._loss):
+            return
         self._optimizer.step(self.points, gradients)
         self.steps += 1
         self.search.moves += 1
@@ -151,9 +155,9 @@ class Moving:
             move: makes one step.
             look: looks at the path, when it is time; None: ends the string if it is certified.
         """
-        begin = time.perf_counter()
+        begin, until = time.perf_counter(), min(self._next_look, self.search.budget.steps)
         with self._random.active():
-            while time.perf_counter() < begin + _SLICE and self.steps < self._next_look:
+            while time.perf_counter() < begin + _SLICE and self.steps < until:
                 move()
                 if not math.isfinite(self._loss):
                     break
@@ -161,25 +165,28 @@ class Moving:
                     self._floor = self._loss - _IMPROVEMENT * abs(self._loss)
                     self._improved_at = self.steps
         self.string.training += time.perf_counter() - begin
-        why = self._given_up()
-        if why is not None:
-            outcome, sentence = why
-            self.search.end(
-                self.string, outcome,
-                f"{sentence}; its highest value seen was {self.highest:.6g}, threshold "
-                f"{self.string.threshold:g}",
-            )  # fmt: skip
-        elif self.steps >= self._next_look:
+        if self.steps >= until and math.isfinite(self._loss):
             split = len(self.search.objective.splits[self.search.objective.criterion.split])
             a_look = split // (3 * self.search.objective.samples[0] * len(self.points))
             self._next_look = self.steps + max(self._pause, a_look, int(_PAUSE * self.steps))
             (look or self._look)()
+        why = self._given_up() if self.string.outcome is None else None
+        if why is not None:
+            outcome, sentence = why
+            if not math.isnan(self.highest):
+                sentence += f"; the highest value seen last was {self.highest:.6g}"
+            self.search.end(
+                self.string, outcome, f"{sentence}, threshold {self.string.threshold:g}"
+            )
 
     def _given_up(self) -> tuple[Outcome, str] | None:
         """Why not to go on, if so."""
         budget, steps = self.search.budget, f"after {self.steps:,} steps"
         if not math.isfinite(self._loss):
-            return Outcome.DIVERGED, f"the loss on the path became {self._loss} {steps}"
+            return Outcome.DIVERGED, f"a loss or gradient on the path is not finite {steps}"
+        if len(self.points) > self.search.allotment.models:
+            room = f"{self.search.allotment.models} models in training"
+            return Outcome.BUDGET_EXHAUSTED, f"memory has room for {room}, not {len(self.points)}"
         if self.steps >= budget.steps:
             return Outcome.BUDGET_EXHAUSTED, f"the budget of steps ({budget.steps:,}) was reached"
         if self.steps - self._improved_at >= budget.patience:
@@ -223,6 +230,8 @@ class Moving:
             order.sort(key=lambda i: abs(float(t[i]) - 0.5))
         level = self.string.threshold
         values: dict[int, float] = {}
+        layout = self.search.objective.layout
+        most = max(1, self.search.allotment.stack // (layout.size * layout.dtype.itemsize))
         count = 1
         while order and not any(not value <= level for value in values.values()):
             some, order = order[:count], order[count:]
@@ -232,7 +241,7 @@ class Moving:
             )
             found = result.values[:, 0].nan_to_num(nan=math.inf)
             values.update(zip(some, found.tolist(), strict=True))
-            count *= 2
+            count = min(2 * count, most)
         self.highest = max(values.values())
         self._order = sorted(values, key=lambda i: -values[i]) + order
         return not self.highest <= level

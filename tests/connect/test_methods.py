@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -20,6 +21,7 @@ from thalweg import (
     InputError,
     Outcome,
     PolygonalChain,
+    Training,
     connect,
     connect_pairs,
     load_connection,
@@ -32,7 +34,7 @@ from thalweg.connect import METHODS, Method, make_method, method_names, methods,
 NAMES = ["greedy", "constrained", "breadth-first", "autoneb", "bezier", "polygonal", "linear"]
 SEARCHING = NAMES[:-1]
 # Fewer steps and shorter cycles than by default: these problems are small.
-BUDGET = Budget(steps=2000, patience=300, beads=60)
+BUDGET = Budget(steps=2000, patience=500, beads=60)
 
 
 def test_the_methods_that_come_with_the_package():
@@ -42,7 +44,7 @@ def test_the_methods_that_come_with_the_package():
 
 
 def quick(name: str) -> str | Method:
-    return AutoNEB(cycles=((50, 1.0),)) if name == "autoneb" else name
+    return AutoNEB(cycles=((1, 50, 1.0),)) if name == "autoneb" else name
 
 
 def run(objective, a, b, threshold, method, **options):
@@ -123,19 +125,31 @@ def test_many_pairs_are_searched_at_once(name):
         assert torch.equal(connection.path.points[[0, -1]], torch.stack([a, b]))
 
 
+LEVELS = {"mlp": 1.05, "batchnorm": 1.08, "dropout": 1.06}
+
+
+@functools.cache
+def trained(kind):
+    """A small network of helpers, and two trained models on either side of a barrier."""
+    objective = PROBLEMS[kind].build(torch.float32, training=Training(learning_rate=0.02))
+    starts = list((8 if kind == "dropout" else 3) * random_stack(objective, 2, 1))
+    return objective, [model.theta for model in train(objective, starts, LEVELS[kind] - 0.04)]
+
+
 @pytest.mark.parametrize("name", SEARCHING)
 def test_the_same_seed_gives_the_same_path(name):
-    objective = PROBLEMS["dropout"].build(torch.float32)
-    ends = [m.theta for m in train(objective, list(3 * random_stack(objective, 2, 1)), 1.0)]
+    objective, ends = trained("dropout")
     budget = Budget(steps=40, patience=40, beads=4)
 
     def search():
         rng = torch.get_rng_state()
-        found = connect(objective, *ends, threshold=1.001, method=name, seed=3, budget=budget)
+        found = connect(objective, *ends, threshold=LEVELS["dropout"], method=name, seed=3,
+                        budget=budget, certificate="sampled")  # fmt: skip
         assert torch.equal(torch.get_rng_state(), rng)
         return found
 
     first, second = search(), search()
+    assert first.counts.gradient_samples > 0
     assert torch.equal(first.path.points, second.path.points)
     assert (first.outcome, first.counts) == (second.outcome, second.counts)
 
@@ -146,9 +160,8 @@ def test_the_same_seed_gives_the_same_path(name):
 @pytest.mark.parametrize("kind", ["mlp", "batchnorm"])
 @pytest.mark.parametrize("name", SEARCHING)
 def test_small_networks_are_connected_and_verified(name, kind, tmp_path):
-    objective = PROBLEMS[kind].build(torch.float32)
-    models = train(objective, list(3 * random_stack(objective, 2, 1)), 1.0)
-    connection = run(objective, models[0].theta, models[1].theta, 1.04, name)
+    objective, ends = trained(kind)
+    connection = run(objective, *ends, LEVELS[kind], name)
     assert connection.outcome is Outcome.CONNECTED, connection.message
     assert connection.certificate == ("sampled" if kind == "batchnorm" else "proved")
     connection.save(tmp_path / "c")
@@ -158,7 +171,7 @@ def test_small_networks_are_connected_and_verified(name, kind, tmp_path):
     assert shown.t[0] == 0
     assert shown.t[-1] == 1
     assert list(shown.t) == sorted(shown.t)
-    assert max(v for v in shown.values["loss/train"] if v is not None) <= 1.04
+    assert max(v for v in shown.values["loss/train"] if v is not None) <= LEVELS[kind]
 
 
 def test_a_curve_whose_record_was_touched_is_not_verified():

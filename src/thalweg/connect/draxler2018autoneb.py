@@ -26,11 +26,11 @@ _NEWEST = 0.1
 # Places inside a segment at which the loss is held against the straight line between its images.
 _INSIDE = 8
 
-CYCLES = ((200, 1.0),) * 40 + ((400, 0.1),)
-"""Cycles: steps, and their size as a multiple of the recipe's.
+CYCLES = ((40, 200, 1.0), (1, 400, 0.1))
+"""Cycles: how many, of how many steps, and the size of these as a multiple of the recipe's.
 
-The published ones are five times as long (4 of 1000 and 2 of 2000 steps, then 4 each of 1000 at a
-tenth and at a hundredth of the rate): too long for networks that take a few hundred steps.
+The published ones, ((4, 1000, 1), (2, 2000, 1), (4, 1000, .1), (4, 1000, .01)), are too long for
+networks that take a few hundred steps.
 """
 
 
@@ -67,12 +67,13 @@ class AutoNEB:
     every segment has its share of the length (Section 3.1). After a cycle an image is inserted
     into each segment on which the loss exceeds the straight line between its images by more than
     `excess` of the range of losses on the band, and the two halves share what it had
-    (Section 3.2). The last cycle is repeated. It stops once the whole path is certified.
+    (Section 3.2). It stops once the whole path is certified.
 
     Attributes:
         images: of the first band, on the straight line.
         excess: see above.
-        cycles: of each, the number of steps and their size as a multiple of the recipe's.
+        cycles: how many, of how many steps, and the size of these as a multiple of the recipe's;
+            then the next ones. The last cycle is repeated.
         spring: constant k of Henkelman & Jónsson's Eq. 12; None: infinitely stiff.
 
     Raises:
@@ -81,7 +82,7 @@ class AutoNEB:
 
     images: int = 3
     excess: float = 0.2
-    cycles: tuple[tuple[int, float], ...] = CYCLES
+    cycles: tuple[tuple[int, int, float], ...] = CYCLES
     spring: float | None = None
     name: str = "autoneb"
 
@@ -91,8 +92,23 @@ class AutoNEB:
                 f"expected at least one image and an excess > 0, got {self.images} and "
                 f"{self.excess}"
             )
-        if not self.cycles or any(steps < 1 or not rate > 0 for steps, rate in self.cycles):
-            raise InputError(f"expected cycles (steps >= 1, rate > 0), got {self.cycles}")
+        if not self.cycles or any(n < 1 or k < 1 or not rate > 0 for n, k, rate in self.cycles):
+            raise InputError(
+                f"expected cycles (times >= 1, steps >= 1, rate > 0), got {self.cycles}"
+            )
+
+    def cycle(self, number: int) -> tuple[int, float]:
+        """Steps of a cycle, counted from zero, and their size.
+
+        Example:
+            >>> [AutoNEB(cycles=((2, 50, 1.0), (1, 70, 0.1))).cycle(i) for i in (0, 1, 2, 9)]
+            [(50, 1.0), (50, 1.0), (70, 0.1), (70, 0.1)]
+        """
+        for times, steps, rate in self.cycles:
+            if number < times:
+                return steps, rate
+            number -= times
+        return self.cycles[-1][1:]
 
     def settings(self) -> dict[str, Any]:
         """Its options, for the record."""
@@ -112,7 +128,7 @@ class AutoNEB:
             )
             shares = torch.full((self.images + 1,), 1 / (self.images + 1), dtype=torch.float64)
             band = _Band(Moving(search, string, images, curve=False), found.values[:, 0], shares)
-            band.moving.place(images, self.cycles[0][1])
+            band.moving.place(images, self.cycle(0)[1])
             state[string] = band
         return state
 
@@ -120,7 +136,7 @@ class AutoNEB:
         """Move every open band for a while; insert images where a cycle is complete."""
         for string in search.open:
             band = state[string]
-            if band.moving.steps - band.begun >= self.cycles[band.cycle][0]:
+            if band.moving.steps - band.begun >= self.cycle(band.cycle)[0]:
                 self._next_cycle(search, band)
             band.moving.run(lambda band=band: self._move(band))
         return state
@@ -158,7 +174,7 @@ class AutoNEB:
                 shares.append(float(band.shares[i]))
             if i < segments - 1:
                 points.append(path[i + 1 : i + 2])
-        band.cycle = min(band.cycle + 1, len(self.cycles) - 1)
+        band.cycle += 1
         band.begun, band.losses = moving.steps, None
         band.shares = torch.tensor(shares, dtype=torch.float64)
-        moving.place(torch.cat(points), self.cycles[band.cycle][1])
+        moving.place(torch.cat(points), self.cycle(band.cycle)[1])

@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 
 import thalweg
-from thalweg.cli.connect import CHECKPOINT, Certificate, Fallback, MaxBeads, Tighten, complete
+from thalweg.cli.connect import (
+    CHECKPOINT,
+    Align,
+    Certificate,
+    Fallback,
+    MaxBeads,
+    Tighten,
+    complete,
+)
 from thalweg.cli.console import print_facts, print_json, print_table
 from thalweg.cli.options import (
     DataDir,
@@ -49,6 +57,7 @@ def compare(
     ] = None,
     certificate: Certificate = None,
     fallback: Fallback = True,
+    align: Align = False,
     tighten: Tighten = False,
     seed: Seed = 0,
     out: Annotated[
@@ -91,7 +100,7 @@ def compare(
         found = thalweg.compare(
             loaded.objective, a, b, threshold=level, methods=chosen,
             certificate=certificate or loaded.certificate, fallback=fallback, seed=seed,
-            budget=budget, started=started, tighten=tighten,
+            budget=budget, started=started, align=align, tighten=tighten,
         )  # fmt: skip
     found = [complete(connection, loaded, 0, context.obj) for connection in found]
     files = [] if out is None else save_comparison(found, out)

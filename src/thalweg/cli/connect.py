@@ -49,6 +49,14 @@ Fallback = Annotated[
         help="Sample where an operation of the network has no rule for a proof, and say so."
     ),
 ]
+Align = Annotated[
+    bool,
+    typer.Option(
+        "--align",
+        help="First move B by the symmetries of the network to lie near A: what is connected "
+        "then is connected up to symmetry.",
+    ),
+]
 Tighten = Annotated[
     bool,
     typer.Option(
@@ -84,6 +92,7 @@ def connect(
         ),
     ] = None,
     tighten: Tighten = False,
+    align: Align = False,
     seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the result; a connection is replaced.")
@@ -121,7 +130,7 @@ def connect(
         connection = thalweg.connect(
             loaded.objective, a, b, threshold=level, method=chosen,
             certificate=certificate or loaded.certificate, fallback=fallback,
-            seed=seed, budget=budget, progress=display.search, tighten=tighten,
+            seed=seed, budget=budget, progress=display.search, align=align, tighten=tighten,
         )  # fmt: skip
     connection = complete(connection, loaded, profile_points, context.obj)
     files = save_connection(connection, out)
@@ -145,7 +154,9 @@ def complete(
     """
     if profile_points:
         with Display("profile"):
-            profile = thalweg.profile(problem.objective, connection.path, profile_points)
+            profile = thalweg.profile(
+                problem.objective, connection.path, profile_points, connection.history
+            )
         connection = replace(connection, profile=profile)
     return connection.with_settings(
         **problem.origin, data=problem.objective.fingerprints(), command=shlex.join(command)

@@ -59,8 +59,9 @@ def print_table(
     table = Table(show_edge=False, header_style="bold", show_lines=lines)
     if not lines:
         table.box, table.padding = None, (0, 1, 0, 0)
-    for name in columns:
-        table.add_column(name, overflow="fold")
+    for i, name in enumerate(columns):
+        # The first column names the row, for the reader to copy: it is not broken.
+        table.add_column(name, overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     _console().print(table)

@@ -22,27 +22,30 @@ def check_folder(folder: Path) -> None:
         InputError: if something else is there, or the folder could not be made.
     """
     check_output(folder)
-    _check_writable(folder)
+    check_writable(folder)
 
 
-def check_file(file: Path, suffix: str) -> None:
+def check_file(file: Path, suffix: str, option: str = "--out") -> None:
     """Refuse a name under which a file cannot be written.
 
     Args:
         file: to be; one that exists is replaced.
         suffix: that it must have.
+        option: that names it.
 
     Raises:
         InputError: if the name ends otherwise, a folder has it, or its folder could not be made.
     """
     if file.suffix != suffix:
         raise InputError(
-            f"expected a file name that ends in {suffix} for --out, got {file}: "
+            f"expected a file name that ends in {suffix} for {option}, got {file}: "
             f"name it {file.with_suffix(suffix) if file.name else 'FILE' + suffix}"
         )
     if file.is_dir():
-        raise InputError(f"expected a file name for --out, got the folder {file}: choose another")
-    _check_writable(file)
+        raise InputError(
+            f"expected a file name for {option}, got the folder {file}: choose another"
+        )
+    check_writable(file)
 
 
 def save_connection(connection: Connection, folder: Path) -> list[str]:
@@ -81,7 +84,7 @@ def check_comparison(folder: Path) -> None:
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         if entry.name not in _PICTURES:
             check_folder(entry)
-    _check_writable(folder)
+    check_writable(folder)
 
 
 def save_comparison(connections: Sequence[Connection], folder: Path) -> list[str]:
@@ -104,8 +107,15 @@ def save_comparison(connections: Sequence[Connection], folder: Path) -> list[str
     return [*_PICTURES, *(connection.method for connection in connections)]
 
 
-def _check_writable(place: Path) -> None:
-    """Whether something could be made there: its nearest folder that exists must take files."""
+def check_writable(place: Path) -> None:
+    """Whether something could be made there: its nearest folder that exists must take files.
+
+    Args:
+        place: of the file or folder to be.
+
+    Raises:
+        InputError: if it could not.
+    """
     parent = place.absolute().parent
     while not os.path.lexists(parent):
         parent = parent.parent

@@ -4,6 +4,8 @@ from thalweg.connect.api import check_threshold, connect, connect_pairs
 from thalweg.connect.budget import Budget, Callback, Progress
 from thalweg.connect.compare import compare
 from thalweg.connect.connection import (
+    PLANE_FILES,
+    PLANE_VALUES,
     Connection,
     Counts,
     Endpoint,
@@ -28,14 +30,16 @@ from thalweg.connect.methods import (
 )
 from thalweg.connect.moving import Moving
 from thalweg.connect.outcome import Outcome
-from thalweg.connect.profile import profile
+from thalweg.connect.profile import profile, replaced_segments
 from thalweg.connect.record import versions
 from thalweg.connect.shorten import tighten
-from thalweg.connect.training import Trained, TrainingError, train
+from thalweg.connect.training import Trained, TrainingError, train, train_all
 from thalweg.connect.verify import Verification, verify
 
 __all__ = [
     "METHODS",
+    "PLANE_FILES",
+    "PLANE_VALUES",
     "AutoNEB",
     "BezierCurve",
     "BreadthFirst",
@@ -69,8 +73,10 @@ __all__ = [
     "option_names",
     "profile",
     "register_method",
+    "replaced_segments",
     "tighten",
     "train",
+    "train_all",
     "verify",
     "versions",
 ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg.certify import certifier, unsupported
+from thalweg.connect.aligned import move_ends, say_moved
 from thalweg.connect.budget import Budget, Callback
 from thalweg.connect.connection import Connection
 from thalweg.connect.driver import Method, Search, run
@@ -40,6 +41,7 @@ def connect(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    align: bool | str = False,
     tighten: bool = False,
 ) -> Connection:
     """Find a path between two models on which the criterion stays at or below a threshold.
@@ -58,6 +60,8 @@ def connect(
         progress: called with a :class:`~thalweg.connect.Progress` now and then.
         profile_points: evaluate loss and criterion on every split at so many points of the path;
             0: not at all.
+        align: move model B by the symmetries of the network to lie near A before the search
+            (:func:`thalweg.align`): True or ``"weights"``, or ``"activations"``.
         tighten: make a path that was found shorter (:func:`thalweg.tighten`).
 
     Returns:
@@ -79,7 +83,7 @@ def connect(
     return connect_pairs(
         objective, [(model_a, model_b)], threshold=threshold, method=method,
         certificate=certificate, fallback=fallback, seed=seed, budget=budget, progress=progress,
-        profile_points=profile_points, tighten=tighten,
+        profile_points=profile_points, align=align, tighten=tighten,
     )[0]  # fmt: skip
 
 
@@ -95,6 +99,7 @@ def connect_pairs(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    align: bool | str = False,
     tighten: bool = False,
 ) -> list[Connection]:
     """Connect many pairs at once: the beads of all of them train as one pool.
@@ -110,6 +115,7 @@ def connect_pairs(
         budget: for the whole search; its limits on beads and depth hold for each string.
         progress: see :func:`connect`.
         profile_points: see :func:`connect`.
+        align: see :func:`connect`.
         tighten: see :func:`connect`.
 
     Returns:
@@ -127,6 +133,7 @@ def connect_pairs(
         (objective.theta(a, _label("A", i, pairs)), objective.theta(b, _label("B", i, pairs)))
         for i, (a, b) in enumerate(pairs)
     ]
+    ends, moves = move_ends(objective, pairs, ends, align, seed)
     values = [_endpoint_values(objective, pair) for pair in ends]
     for i, (pair, level) in enumerate(zip(values, thresholds, strict=True)):
         _check_below(objective, pair, level, i, pairs)
@@ -146,22 +153,20 @@ def connect_pairs(
             search.certify([string])
             search.end(string, Outcome.IDENTICAL, "the endpoints are equal: a path of length 0")
     run(chosen, search)
-    made = record(search, chosen, certificate, None if why_not is None else str(why_not))
-    found = [
-        replace(connection, profile=profile(objective, connection.path, profile_points))
-        if profile_points and not tighten
-        else connection
-        for connection in made
-    ]
-    if not tighten:
-        return found
-    return [
-        shorten(
-            objective, connection, seed=seed, budget=budget, progress=progress,
-            profile_points=profile_points,
-        )
-        for connection in found
-    ]  # fmt: skip
+    found = record(search, chosen, certificate, None if why_not is None else str(why_not))
+    if tighten:
+        found = [
+            shorten(
+                objective, connection, seed=seed, budget=budget, progress=progress,
+                profile_points=profile_points,
+            )
+            for connection in found
+        ]  # fmt: skip
+    elif profile_points:
+        found = [
+            replace(c, profile=profile(objective, c.path, profile_points, c.history)) for c in found
+        ]
+    return [say_moved(c, move) for c, move in zip(found, moves, strict=True)]
 
 
 def check_threshold(threshold: float) -> float:

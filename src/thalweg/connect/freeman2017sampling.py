@@ -47,8 +47,8 @@ class StringSampling:
     def step(self, search: Search, state: State) -> State:
         """Certify new segments, put beads on those refused, train until some bead is done."""
         for string, piece in search.certify():
-            if string.outcome is None and self._affordable(search, string, piece):
-                self._split(search, state, string, piece)
+            if string.outcome is None:
+                self.split(search, state, string, piece)
         for string in search.open:
             if not string.undecided:
                 search.end(string, Outcome.CONNECTED, string.summary())
@@ -74,8 +74,10 @@ class StringSampling:
         )
         return False
 
-    def _split(self, search: Search, state: State, string: String, piece: Piece) -> None:
-        """Start a bead on a refused segment."""
+    def split(self, search: Search, state: State, string: String, piece: Piece) -> None:
+        """Start a bead on a segment that is not accepted, if the budget allows it."""
+        if not self._affordable(search, string, piece):
+            return
         t = self.place(search, string, piece)
         string.created += 1
         string.depth = max(string.depth, piece.depth + 1)
@@ -84,8 +86,12 @@ class StringSampling:
             target=self.alpha * string.threshold,
             owner=string.index,
             constraint=self.constraint(search, piece),
-            label=f"bead {string.created} (depth {piece.depth + 1}, started at t* = {t:.4g} of a "
-            f"segment that rises to {_seen(piece)})",
+            label=f"bead {string.created} (depth {piece.depth + 1}, started at t* = {t:.4g} of "
+            + (
+                "an untested segment)"
+                if piece.certificate is None
+                else f"a segment that rises to {_seen(piece)})"
+            ),
         )
         state[bead] = (string, piece)
         search.pool.submit(bead)

@@ -12,6 +12,8 @@ class Outcome(StrEnum):
     """The whole path is at or below the threshold, by its certificates."""
     IDENTICAL = "identical endpoints"
     """The endpoints are equal and at or below the threshold: a path of length 0."""
+    CONNECTED_UP_TO_SYMMETRY = "connected up to symmetry"
+    """As above, between one endpoint and the other moved by the symmetries of the network."""
     ABOVE_THRESHOLD = "above threshold"
     """The one path that the method has to offer was not accepted: it rises above the threshold."""
     BUDGET_EXHAUSTED = "budget exhausted"
@@ -28,4 +30,7 @@ class Outcome(StrEnum):
     @property
     def connected(self) -> bool:
         """Whether there is a path at or below the threshold."""
-        return self in (Outcome.CONNECTED, Outcome.IDENTICAL)
+        return self in _CONNECTED
+
+
+_CONNECTED = {Outcome.CONNECTED, Outcome.IDENTICAL, Outcome.CONNECTED_UP_TO_SYMMETRY}

@@ -87,4 +87,5 @@ def _connection(
         seed=search.seed,
         settings=settings,
         versions=versions(),
+        history=string.history,
     )  # fmt: skip

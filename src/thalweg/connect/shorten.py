@@ -74,7 +74,7 @@ def tighten(
     if connection.connected and connection.beads:
         shorter = _tightened(objective, connection, seed, budget or Budget(), progress)
     if profile_points:
-        shown = profile(objective, shorter.path, profile_points)
+        shown = profile(objective, shorter.path, profile_points, shorter.history)
         shorter = replace(shorter, profile=shown)
     return shorter.with_settings(tightened_from=before)
 
@@ -111,4 +111,8 @@ def _tightened(
     }
     is_shorter = found.connected and found.length < connection.length
     kept = found if is_shorter else connection
-    return replace(kept, method=connection.method, seed=connection.seed, **total)
+    # Endpoints and outcome say whether one of them was moved by a symmetry.
+    return replace(
+        kept, method=connection.method, seed=connection.seed, outcome=connection.outcome,
+        endpoints=connection.endpoints, **total,
+    )  # fmt: skip

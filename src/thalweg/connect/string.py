@@ -53,6 +53,7 @@ class String:
         depth: the largest depth among them.
         outcome: how the search for it ended, once it has.
         message: the same in one sentence.
+        inserted: numbers of its beads in the order in which they were put in.
         counts: what it cost.
         training: its share of the seconds of training.
         certifying: its share of the seconds of certifying.
@@ -69,6 +70,7 @@ class String:
     depth: int = 0
     outcome: Outcome | None = None
     message: str = ""
+    inserted: list[int] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     training: float = 0.0
     certifying: float = 0.0
@@ -95,6 +97,17 @@ class String:
         bound = max(p.certificate.bound or 0.0 for p in self.pieces if p.certificate is not None)
         return f"connected {through}: bound {bound:.6g}, threshold {self.threshold:g}"
 
+    @property
+    def history(self) -> tuple[int, ...]:
+        """Places of the beads on the string, in the order in which they were put in.
+
+        Empty where the beads of today are not those that were put in, but moved since.
+        """
+        places = {number: place for place, number in enumerate(self.numbers)}
+        if set(self.inserted) != set(self.numbers[1:-1]):
+            return ()
+        return tuple(places[number] for number in self.inserted)
+
     def insert(self, piece: Piece, number: int, value: float) -> None:
         """Replace a segment by two that meet in a model of the store."""
         at = self.pieces.index(piece)
@@ -106,3 +119,4 @@ class String:
         self.fresh += halves
         self.undecided += 1
         self.values[number] = value
+        self.inserted.append(number)

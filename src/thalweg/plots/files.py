@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,7 +13,29 @@ from thalweg.errors import InputError
 from thalweg.parameters import replacing
 from thalweg.plots.style import rc
 
-_FORMATS = (".png", ".svg", ".pdf")
+FORMATS = (".png", ".svg", ".pdf")
+"""What a figure can be saved as."""
+
+
+def check_format(file: str | Path, formats: Sequence[str] = FORMATS) -> Path:
+    """Refuse a name whose ending says no format that can be written.
+
+    Args:
+        file: name of a picture.
+        formats: endings to choose from.
+
+    Returns:
+        The name.
+
+    Raises:
+        InputError: if it ends otherwise.
+    """
+    file = Path(file)
+    if file.suffix.lower() not in formats:
+        raise InputError(
+            f"expected a picture named {', '.join(formats)}, got {file.name}: rename it"
+        )
+    return file
 
 
 def write_figure(figure: Figure, file: str | Path) -> None:
@@ -25,12 +48,8 @@ def write_figure(figure: Figure, file: str | Path) -> None:
     Raises:
         InputError: if the name ends otherwise, or the file cannot be written.
     """
-    file = Path(file)
-    if file.suffix not in _FORMATS:
-        raise InputError(
-            f"expected a picture named {', '.join(_FORMATS)}, got {file.name}: rename it"
-        )
-    content = render(figure, file.suffix[1:])
+    file = check_format(file)
+    content = render(figure, file.suffix[1:].lower())
     with replacing(file) as temporary:
         temporary.write_bytes(content)
 

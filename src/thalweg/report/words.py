@@ -25,6 +25,17 @@ def answer(connection: Connection) -> str:
     if not connection.connected:
         return f"Not connected ({connection.outcome}): {connection.message}."
     level = f"the threshold {connection.threshold:g}"
+    if connection.outcome is Outcome.CONNECTED_UP_TO_SYMMETRY:
+        length = connection.normalized_length
+        along = "a path of length 0" if length is None else (
+            f"a path through {count(connection.beads, 'bead')}, {length:.4g} times as long as the "
+            "straight line,"
+        )  # fmt: skip
+        return (
+            f"Connected up to symmetry: {along} from one model to the other, its units moved, "
+            f"keeps {criterion(connection)} at or below {level} ({connection.certificate} "
+            "certificate)."
+        )
     if connection.outcome is Outcome.IDENTICAL:
         return f"Connected: the two models are equal and below {level}, a path of length 0."
     stays = f"{criterion(connection)} at or below {level} ({connection.certificate} certificate)"

@@ -5,7 +5,7 @@ Section 3.1); how far above depends on how the string was found. First, beads th
 go: where the chord past a bead is certified, it replaces two segments. Then the rest is pulled
 straight. With beads θ_1 … θ_n between fixed endpoints, gradient steps are taken on
 
-    μ Σ_i ‖θ_{i+1} − θ_i‖ + Σ_i g_i²/2,    g_i = max(0, (F(θ_i) − .9 λ) / (.05 λ)),
+    μ Σ_i ‖θ_{i+1} − θ_i‖ + .05 λ Σ_i g_i²/2,    g_i = max(0, (F(θ_i) − .9 λ) / (.05 λ)),
 
 the length, and a penalty that rises steeply where the loss comes near a level λ. The tension μ is a
 multiple of the size of the gradients, so that both are felt. λ begins at the target of beads, α·L0;
@@ -116,9 +116,10 @@ class Tightening:
         if self._losses is None:
             self._losses = losses
             sizes = torch.linalg.vector_norm(found.gradients, dim=1)
-            self._mu = self.tension * float(sizes.median())
+            self._mu = self.tension * (float(sizes.median()) or 1.0)
             self._level = self._first_level(moving, losses)
         self._losses = self._losses.lerp(losses, _NEWEST)
+        # The gradient of the penalty is that of the loss times g, cut off at a size.
         weight = (self._losses / self._level - _BEGIN) / _WIDTH
         weight = weight.clamp(0, _LARGEST).to(moving.points)[:, None]
         moving.step(weight * found.gradients + self._mu * length_gradient(moving.path))

@@ -253,7 +253,7 @@ def check(
         },
         charts=(
             Chart(
-                title=f"Local minima near two teachers of {units} units",
+                title=f"Local minima near two teachers, {units} hidden unit{'s' * (units > 1)}",
                 x_label="weight π of the first teacher",
                 y_label="loss",
                 series=tuple(

@@ -50,11 +50,25 @@ def charts_figure(charts: Sequence[Chart], palette: Palette = LIGHT) -> Any:
                     markersize=4,
                 )
             axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-            axes.set_xscale("log" if chart.log_x else "linear")
-            axes.set_yscale("log" if chart.log_y else "linear")
+            if chart.log_x:
+                axes.set_xscale("log")
+                _plain_ticks(axes.xaxis)
+            if chart.log_y:
+                axes.set_yscale("log")
+                _plain_ticks(axes.yaxis)
             if len(chart.series) > 1:
                 axes.legend()
     return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Powers of ten as numbers, since formulas are not typeset; fewer than two decades: more."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save_charts(charts: Sequence[Chart], file: Path) -> None:

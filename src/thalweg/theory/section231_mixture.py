@@ -141,7 +141,7 @@ def mirrored_hessian(weight: float, n: int) -> tuple[Matrix, Matrix]:
     Returns:
         Gradient `[n]` and Hessian `[n, n]`.
     """
-    h = 1e-4
+    h = 1e-4 * (1 - weight)
 
     def risk(u: Matrix) -> float:
         size = float(np.linalg.norm(u))

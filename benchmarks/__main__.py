@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import (
+    curvature,
     gemm,
     memory,
     mnist_cnn,
@@ -17,6 +18,7 @@ from benchmarks import (
     proof,
     quadratic_sweep,
     scaling,
+    spurious,
     surfaces,
 )
 from thalweg.errors import ThalwegError
@@ -30,8 +32,10 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "surface-lenet": surfaces.run_lenet,
     "surface-tiny": surfaces.run_tiny,
     "gemm": gemm.run,
+    "curvature": curvature.run,
     "scaling": scaling.run,
     "memory": memory.run,
+    "spurious-minima": spurious.run,
 }
 
 
@@ -43,7 +47,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     for option, kind in (("pairs", int), ("threshold", float), ("rounds", int), ("seed", int),
                          ("check-every", int), ("certificate", str), ("beads", int),
-                         ("parameters", int), ("memory-limit", int), ("images", int)):  # fmt: skip
+                         ("parameters", int), ("memory-limit", int), ("images", int), ("runs", int),
+                         ("loop", int), ("k", int), ("n", int)):  # fmt: skip
         parser.add_argument(f"--{option}", type=kind)
     given = parser.parse_args()
     if given.list or given.name is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from tests.helpers import PROBLEMS, landscape, random_stack
+from thalweg.objective.planning import Plan, Planner
 
 
 def plans(objective, models=6):
@@ -18,7 +19,7 @@ def test_another_objective_of_the_same_kind_chooses_the_same_plans(tmp_path, mon
     monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "deep" / "cache"))
     first = plans(PROBLEMS["mlp"].build())
     assert len(first) == 2
-    assert len(list((tmp_path / "deep" / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "deep" / "cache").glob("*.json"))) == 1
     assert all(plans(PROBLEMS["mlp"].build()) == first for _ in range(3))
 
 
@@ -58,3 +59,27 @@ def test_a_plan_remembered_for_a_model_that_looks_alike_does_not_break_this_one(
     expected = torch.where(stack > 0, stack**2, -stack)
     torch.testing.assert_close(hard.criterion_of(stack).values, expected)
     hard.gradients(stack, next(hard.minibatches(0)))
+
+
+def test_of_two_that_measure_at_once_the_first_to_write_decides_for_both(tmp_path, monkeypatch):
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+    mine, theirs = Plan("loop", 1, 8), Plan("vmap", 4, 8)
+
+    def measured_while_another_process_writes(plan):
+        Planner("x").choose("key", [theirs], lambda plan: 1, lambda plan: True)
+        return 1
+
+    chosen = Planner("x").choose(
+        "key", [mine], measured_while_another_process_writes, lambda plan: True
+    )
+    assert chosen == theirs
+    assert Planner("x").choose("key", [mine], lambda plan: 1, lambda plan: True) == theirs
+
+
+def test_a_plan_that_does_not_hold_any_more_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+    old, new = Plan("vmap", 4, 8), Plan("loop", 1, 8)
+    Planner("x").choose("key", [old], lambda plan: 1, lambda plan: True)
+    for _ in range(2):
+        chosen = Planner("x").choose("key", [new], lambda plan: 1, lambda plan: plan == new)
+        assert chosen == new

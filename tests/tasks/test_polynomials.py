@@ -8,7 +8,7 @@ from torch import Generator
 
 from thalweg.errors import InputError
 from thalweg.tasks import get_task, quadratic
-from thalweg.tasks.polynomials import cubic_target, quadratic_target
+from thalweg.tasks.polynomials import cubic_target, midpoints, quadratic_target
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,55 @@ def test_the_initialization_of_the_cubic():
     assert pooled("weight").abs().max() <= 1
     assert pooled("weight").var() == pytest.approx(1 / 3, rel=0.05)
     assert pooled("bias").var() == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("quadratic", quadratic_target), ("cubic", cubic_target)]
+)
+def test_quadrature_is_the_population_risk_up_to_the_error_that_it_states(name, target):
+    task = get_task(name, data="quadrature")
+    objective, drawn = task.build(None).double(), get_task(name).build(None).double()
+    generator = Generator().manual_seed(0)
+    fine = midpoints(400_000).double()
+    h = 1 / 2_000
+    for _ in range(6):
+        model = task.initialize(generator).double()
+        theta = objective.theta(model)
+        x = midpoints(20_000).double().requires_grad_()
+        error = model(x) - target(x)
+        (slope,) = torch.autograd.grad(error.sum(), x, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.sum(), x)
+        with torch.no_grad():
+            truth = (model(fine) - target(fine)).abs().mean().item()
+            nodes = torch.arange(2_001, dtype=torch.float64)[:, None] * h
+            sign = (model(nodes) - target(nodes)).sign()
+        changes = int((sign[1:] != sign[:-1]).sum())
+        steepest, most = slope.abs().max().item(), bend.abs().max().item()
+        bound = h**2 / 24 * most + h**2 / 4 * changes * steepest
+        # the nodes are float32, and the reference is itself a midpoint rule, 200 times as fine
+        allowed = 1.01 * bound + 1e-7 * steepest
+        assert abs(objective.criterion_of(theta[None]).values.item() - truth) <= allowed
+        assert abs(drawn.criterion_of(theta[None]).values.item() - truth) > allowed
+
+
+def test_quadrature_and_width_are_options_of_both_polynomials():
+    for name in ("quadratic", "cubic"):
+        task = get_task(name, data="quadrature", width=2)
+        assert "1-2-2-1" in task.architecture
+        splits = task.build(None).splits
+        assert torch.equal(splits["train"].target, splits["test"].target)
+        assert sorted(splits["test"].inputs[0].flatten().tolist()) == midpoints(2_000).flatten(
+        ).tolist()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"data": "exact"}, "draws, quadrature, got 'exact'"),
+        ({"width": 0}, "at least 1 unit, got 0"),
+        ({"depth": 3}, "the options data, width, got 'depth'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        get_task("cubic", **options)

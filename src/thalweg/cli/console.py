@@ -55,8 +55,9 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table with a header."""
     table = Table(show_edge=False, header_style="bold", show_lines=True)
-    for name in columns:
-        table.add_column(name, overflow="fold")
+    for i, name in enumerate(columns):
+        # The first column names the row, for the reader to copy: it is not broken.
+        table.add_column(name, overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     _console().print(table)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from thalweg.connect import Progress
+
+if TYPE_CHECKING:  # it needs SQLAlchemy, which nobody else should wait for
+    from thalweg.study import StudyProgress
 
 # Least seconds between two plain lines.
 _EVERY = 3.0
@@ -68,9 +71,26 @@ class Display:
             parts.append(f"pairs {progress.pairs - progress.pairs_open} of {progress.pairs} done")
         self._show(", ".join(parts), done, done + waiting or None)
 
+    def study(self, progress: StudyProgress) -> None:
+        """Show how far a study has come."""
+        tally = progress.tally
+        ended = tally.done + tally.failed
+        parts = [
+            f"cells {tally.done} done, {tally.running} running, {tally.failed} failed, "
+            f"{tally.open} open of {tally.total}"
+        ]
+        if progress.seconds_left is not None and ended < tally.total:
+            parts.append(f"about {_duration(progress.seconds_left)} left")
+        self._show(", ".join([*parts, progress.text] if progress.text else parts),
+                   ended, tally.total)  # fmt: skip
+
     def steps(self, steps: int) -> None:
         """Show the steps of a training."""
         self._show(f"{steps:,} steps")
+
+    def steps_of(self, done: int, total: int) -> None:
+        """Show how many steps of a training of known length have been taken."""
+        self._show(f"{done:,} of {total:,} steps", done, total)
 
     def points(self, done: int, total: int) -> None:
         """Show how many points of a path have been looked at."""
@@ -85,3 +105,15 @@ class Display:
         if now - self._last >= max(_EVERY, (now - self._begin) / 10):
             self._last = now
             print(f"{self._what}: {text}, {now - self._begin:.0f} s", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """A time to wait, in two figures.
+
+    Example:
+        >>> _duration(42), _duration(600), _duration(9000)
+        ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -49,7 +49,10 @@ def verify(
     connection = thalweg.load_connection(folder)
     if task is None and problem is None:
         task, problem = recorded(connection, folder)
-    loaded = load_problem(task, problem, data_dir, device)
+    options = (
+        connection.settings.get("task_options") if task == connection.settings.get("task") else {}
+    )
+    loaded = load_problem(task, problem, data_dir, device, options)
     with Display("verifying") as display:
         found = thalweg.verify(connection, loaded.objective, points=points, progress=display.points)
     if json:

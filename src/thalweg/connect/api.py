@@ -12,21 +12,19 @@ import torch
 from torch import Tensor
 
 from thalweg.certify import certifier, unsupported
+from thalweg.connect.aligned import move_ends, say_moved
+from thalweg.connect.budget import Budget, Callback
 from thalweg.connect.connection import Connection, Counts, endpoint
-from thalweg.connect.driver import Budget, Callback, Method, Search, run
-from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.driver import Method, Search, run
 from thalweg.connect.memory import allot
+from thalweg.connect.methods import make_method
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
 from thalweg.connect.string import String
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
-from thalweg.paths import Polygonal
-
-METHODS: dict[str, type[Method]] = {"greedy": Greedy}
-"""Methods by the name that records and the command line use."""
-
+from thalweg.paths import Bezier, Path, Polygonal
 
 # Relative distance to the threshold at which rounding hides on which side of it a value lies.
 _ROUNDING = 1e-9
@@ -45,6 +43,7 @@ def connect(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    align: bool | str = False,
 ) -> Connection:
     """Find a path between two models on which the criterion stays at or below a threshold.
 
@@ -62,6 +61,8 @@ def connect(
         progress: called with a :class:`~thalweg.connect.Progress` now and then.
         profile_points: evaluate loss and criterion on every split at so many points of the path;
             0: not at all.
+        align: move model B by the symmetries of the network to lie near A before the search
+            (:func:`thalweg.align`): True or ``"weights"``, or ``"activations"``.
 
     Returns:
         The connection; its outcome says how the search ended.
@@ -82,7 +83,7 @@ def connect(
     return connect_pairs(
         objective, [(model_a, model_b)], threshold=threshold, method=method,
         certificate=certificate, fallback=fallback, seed=seed, budget=budget, progress=progress,
-        profile_points=profile_points,
+        profile_points=profile_points, align=align,
     )[0]  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def connect_pairs(
     budget: Budget | None = None,
     progress: Callback | None = None,
     profile_points: int = 0,
+    align: bool | str = False,
 ) -> list[Connection]:
     """Connect many pairs at once: the beads of all of them train as one pool.
 
@@ -112,6 +114,7 @@ def connect_pairs(
         budget: for the whole search; its limits on beads and depth hold for each string.
         progress: see :func:`connect`.
         profile_points: see :func:`connect`.
+        align: see :func:`connect`.
 
     Returns:
         One connection a pair, in order.
@@ -120,7 +123,7 @@ def connect_pairs(
         InputError: see :func:`connect`.
     """
     budget = budget or Budget()
-    chosen = _method(method)
+    chosen = make_method(method)
     stack_bytes = allot(budget.memory_limit, objective.layout).stack
     checker = certifier(certificate, stack_bytes=stack_bytes)
     thresholds = _thresholds(threshold, len(pairs))
@@ -128,6 +131,7 @@ def connect_pairs(
         (objective.theta(a, _label("A", i, pairs)), objective.theta(b, _label("B", i, pairs)))
         for i, (a, b) in enumerate(pairs)
     ]
+    ends, moves = move_ends(objective, pairs, ends, align, seed)
     values = [_endpoint_values(objective, pair) for pair in ends]
     for i, (pair, level) in enumerate(zip(values, thresholds, strict=True)):
         _check_below(objective, pair, level, i, pairs)
@@ -157,11 +161,12 @@ def connect_pairs(
         "fallback": None if why_not is None else str(why_not),
     }
     points = search.store.stacks([string.numbers for string in search.strings])
-    return [
+    connections = [
         _connection(search, string, ends, chosen, certificate, seed, settings,
-                    Polygonal(own, objective.layout), profile_points)
+                    _path(string, own, objective), profile_points)
         for string, ends, own in zip(search.strings, values, points, strict=True)
     ]  # fmt: skip
+    return [say_moved(c, move) for c, move in zip(connections, moves, strict=True)]
 
 
 def check_threshold(threshold: float) -> float:
@@ -191,16 +196,9 @@ def versions() -> dict[str, str]:
     return {"thalweg": own, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def _method(method: str | Method) -> Method:
-    if not isinstance(method, str):
-        if isinstance(method, type) or not hasattr(method, "step"):
-            raise InputError(
-                f"expected a method's name or a method such as Greedy(), got {method!r}"
-            )
-        return method
-    if method not in METHODS:
-        raise InputError(f"expected a method among {', '.join(METHODS)}, got '{method}'")
-    return METHODS[method]()
+def _path(string: String, points: Tensor, objective: Objective) -> Path:
+    kind = Bezier if string.curved else Polygonal
+    return kind(points, objective.layout)
 
 
 def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
@@ -277,12 +275,13 @@ def _connection(
     certificate: str,
     seed: int,
     settings: dict[str, Any],
-    path: Polygonal,
+    path: Path,
     profile_points: int,
 ) -> Connection:
     objective = search.objective
     segments = search.segments(string)
-    shown = profile(objective, path, profile_points) if profile_points else None
+    history = string.history
+    shown = profile(objective, path, profile_points, history) if profile_points else None
     return Connection(
         outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
         message=string.message + _sampled_because(settings["fallback"]),
@@ -303,4 +302,5 @@ def _connection(
         settings=settings,
         versions=versions(),
         profile=shown,
+        history=history,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thalweg.connect.bead import Bead
-from thalweg.connect.driver import Budget
+from thalweg.connect.budget import Budget
 from thalweg.connect.memory import allot
 from thalweg.connect.pool import Pool
 from thalweg.errors import InputError, ThalwegError
@@ -65,6 +65,38 @@ def train(
         InputError: if the target is not positive, or the memory limit too small for one model.
         TrainingError: if a model stalls, diverges or runs out of steps or time.
     """
+    models = train_all(objective, initial, target, seed=seed, budget=budget, progress=progress)
+    for model in models:
+        if isinstance(model, TrainingError):
+            raise model
+    return [model for model in models if isinstance(model, Trained)]
+
+
+def train_all(
+    objective: Objective,
+    initial: Sequence[Tensor],
+    target: float,
+    *,
+    seed: int = 0,
+    budget: Budget | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Trained | TrainingError]:
+    """Train models together; one that fails does not keep the others from being trained.
+
+    Args:
+        objective: see :func:`train`.
+        initial: see :func:`train`.
+        target: see :func:`train`.
+        seed: see :func:`train`.
+        budget: see :func:`train`.
+        progress: see :func:`train`.
+
+    Returns:
+        For each initial model, in order, a trained one or the reason why there is none.
+
+    Raises:
+        InputError: see :func:`train`.
+    """
     if not target > 0:
         raise InputError(f"expected a target > 0 for training, got {target}")
     budget = budget or Budget()
@@ -86,7 +118,7 @@ def train(
     return [_trained(bead, budget) for bead in beads]
 
 
-def _trained(bead: Bead, budget: Budget) -> Trained:
+def _trained(bead: Bead, budget: Budget) -> Trained | TrainingError:
     if bead.ending == "trained" and bead.theta is not None:
         return Trained(
             bead.theta, bead.value, bead.steps, bead.gradient_samples, bead.criterion_samples
@@ -96,7 +128,7 @@ def _trained(bead: Bead, budget: Budget) -> Trained:
         "diverged": "diverged: its loss, gradient or criterion is not finite",
         "out of steps": "ran out of steps",
     }.get(bead.ending or "", f"ran out of the {budget.seconds} seconds")
-    raise TrainingError(
+    return TrainingError(
         f"model {bead.owner} {how}; its criterion was {bead.value:.6g}, target {bead.target:.6g}, "
         f"after {bead.steps} steps"
     )

@@ -176,6 +176,24 @@ class Objective:
         twin.__dict__.pop("_double", None)
         return twin
 
+    def with_training(self, training: Training) -> Objective:
+        """The same objective with another recipe for its models.
+
+        Raises:
+            InputError: if there are no data for the split that the recipe names.
+        """
+        if training.split not in self.splits:
+            raise InputError(
+                f"expected a recipe for one of the splits {', '.join(self.splits)}, got "
+                f"'{training.split}'"
+            )
+        twin = copy.copy(self)
+        twin.training = training
+        twin.__dict__.pop("_double", None)
+        twin.__dict__.pop("_statistics", None)  # which are taken on the split trained on
+        twin.__dict__.pop("_engine", None)
+        return twin
+
     def to(self, device: str | torch.device) -> Objective:
         """The same objective, computed on another device."""
         twin = copy.copy(self)

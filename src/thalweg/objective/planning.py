@@ -3,6 +3,7 @@
 The choice changes rounding in the last digits, and training amplifies those. So that the same
 seed gives the same result on the same machine, a choice is made once a (model, data shape, stack
 size, device) and kept in a small file under ``THALWEG_CACHE`` (default: the user's cache folder).
+Where several processes measure at once, the first to write the file decides for all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,11 @@ import torch
 from thalweg.errors import InputError
 from thalweg.objective.strategies import STRATEGIES
 from thalweg.parameters.checkpoint import replacing
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +103,13 @@ class Planner:
             return self._chosen[key]
         strategies = "+".join(sorted(STRATEGIES))
         full_key = f"{self._identity} {strategies} {key} {self._fixed or 'measured'}"
-        plan = _read().get(full_key) if self._remembers else None
-        if plan is None or not _holds(plan, agrees):
+        known = _read().get(full_key) if self._remembers else None
+        if known is not None and _holds(known, agrees):
+            plan = known
+        else:
             plan = self._measure(candidates, run, agrees, self.measured.setdefault(key, {}))
             if self._remembers:
-                _write(full_key, plan)
+                plan = _remember(full_key, plan, instead_of=known)
             log.info("%s: %s", full_key, plan)
         self._chosen[key] = plan
         return plan
@@ -205,8 +213,29 @@ def _read() -> dict[str, Plan]:
         return {}  # no memory, or one of another version: measure again
 
 
-def _write(key: str, plan: Plan) -> None:
-    """Remember a plan; a cache that cannot be written costs time, not correctness."""
-    content = {k: asdict(p) for k, p in _read().items()} | {key: asdict(plan)}
-    with contextlib.suppress(InputError), replacing(_file()) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True))
+def _remember(key: str, plan: Plan, instead_of: Plan | None) -> Plan:
+    """Write a plan down; the one that stands there then.
+
+    Another process may have written one since this one began to measure: that one is taken.
+    A cache that cannot be written costs time, not correctness.
+    """
+    with contextlib.suppress(InputError, OSError), _alone():
+        written = _read()
+        if key in written and written[key] != instead_of:
+            return written[key]
+        content = {k: asdict(p) for k, p in written.items()} | {key: asdict(plan)}
+        with replacing(_file()) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, sort_keys=True))
+    return plan
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other processes from writing meanwhile, where the system has such locks."""
+    if fcntl is None:
+        yield
+        return
+    _file().parent.mkdir(parents=True, exist_ok=True)
+    with _file().with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

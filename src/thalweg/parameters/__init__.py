@@ -2,7 +2,14 @@
 
 from thalweg.parameters.checkpoint import load_checkpoint, replacing, save_checkpoint
 from thalweg.parameters.layout import Layout
-from thalweg.parameters.resolve import Source, aliases, check_finite, fingerprint, resolve
+from thalweg.parameters.resolve import (
+    Source,
+    aliases,
+    check_finite,
+    fingerprint,
+    named_tensors,
+    resolve,
+)
 from thalweg.parameters.rows import IN_MEMORY, RowFile, each_row, release
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "each_row",
     "fingerprint",
     "load_checkpoint",
+    "named_tensors",
     "release",
     "replacing",
     "resolve",

@@ -64,6 +64,20 @@ def resolve(source: Source, model: nn.Module, layout: Layout, label: str) -> Ten
     return _resolve_names(_unwrap(tensors, layout), model, layout, label)
 
 
+def named_tensors(source: Source, layout: Layout) -> Mapping[str, Tensor]:
+    """All tensors that a source holds by name, buffers included; none of a flat vector.
+
+    Args:
+        source: a module, a state dict, a flat vector or the path of a checkpoint.
+        layout: of the architecture.
+    """
+    if isinstance(source, Tensor):
+        return {}
+    if isinstance(source, str | Path):
+        return _unwrap(load_checkpoint(source), layout)
+    return _unwrap(source.state_dict() if isinstance(source, nn.Module) else source, layout)
+
+
 def check_finite(theta: Tensor, layout: Layout, label: str) -> None:
     """Refuse NaN and inf, naming the tensor that holds them.
 

@@ -10,7 +10,6 @@ from thalweg.errors import InputError
 from thalweg.plots.style import LIGHT, Palette, rc
 from thalweg.theory import Chart
 
-_FORMATS = (".png", ".svg", ".pdf")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v")
 
@@ -50,25 +49,21 @@ def charts_figure(charts: Sequence[Chart], palette: Palette = LIGHT) -> Any:
                     markersize=4,
                 )
             axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-            if chart.log_x:
-                axes.set_xscale("log")
-                _plain_ticks(axes.xaxis)
-            if chart.log_y:
-                axes.set_yscale("log")
-                _plain_ticks(axes.yaxis)
+            for axis, log in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
+                if log:
+                    _make_logarithmic(axis)
             if len(chart.series) > 1:
                 axes.legend()
     return figure
 
 
-def _plain_ticks(axis: Any) -> None:
-    """Powers of ten as numbers, since formulas are not typeset; fewer than two decades: more."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+def _make_logarithmic(axis: Any) -> None:
+    """A logarithmic scale with plain numbers: the style has mathematical text switched off."""
+    from matplotlib.ticker import LogFormatter
 
-    low, high = axis.get_data_interval()
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
 
 def save_charts(charts: Sequence[Chart], file: Path) -> None:
@@ -81,9 +76,6 @@ def save_charts(charts: Sequence[Chart], file: Path) -> None:
     Raises:
         InputError: if the suffix is another, or there are no charts.
     """
-    if file.suffix.lower() not in _FORMATS:
-        raise InputError(f"expected a file that ends in {', '.join(_FORMATS)}, got '{file}'")
-    from matplotlib import rc_context
+    from thalweg.plots.files import write_figure
 
-    with rc_context(rc()):
-        charts_figure(charts).savefig(file, dpi=150)
+    write_figure(charts_figure(charts), file)

@@ -58,6 +58,20 @@ class Task:
     initialize: Callable[[Generator], nn.Module]
 
 
+def form(name: str, *, small: bool) -> str:
+    """The name of a task or of its small form.
+
+    Args:
+        name: of the task.
+        small: which of the two.
+
+    Example:
+        >>> form("digits", small=True)
+        'digits-small'
+    """
+    return f"{name}-small" if small else name
+
+
 def drawn(make: Callable[[], nn.Module], draw: Callable[[str, Tensor], object]) -> nn.Module:
     """Make a module whose parameters come from ``draw`` alone.
 

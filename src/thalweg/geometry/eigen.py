@@ -163,7 +163,8 @@ def _lanczos(
     try:
         _, vectors = eigsh(
             matrix.operator(), count, which="LA" if end == "top" else "SA", v0=start,
-            tol=cast(int, tolerance), ncv=basis, maxiter=max(1, math.ceil(max_products / (basis - count))),
+            tol=cast(int, tolerance), ncv=basis,  # annotated as an integer there
+            maxiter=max(1, math.ceil(max_products / (basis - count))),
         )  # fmt: skip
     except ArpackNoConvergence as error:
         vectors = error.eigenvectors

@@ -18,6 +18,7 @@ from benchmarks import (
     proof,
     quadratic_sweep,
     scaling,
+    spurious,
     surfaces,
 )
 from thalweg.errors import ThalwegError
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "curvature": curvature.run,
     "scaling": scaling.run,
     "memory": memory.run,
+    "spurious-minima": spurious.run,
 }
 
 
@@ -45,7 +47,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     for option, kind in (("pairs", int), ("threshold", float), ("rounds", int), ("seed", int),
                          ("check-every", int), ("certificate", str), ("beads", int),
-                         ("parameters", int), ("memory-limit", int), ("images", int)):  # fmt: skip
+                         ("parameters", int), ("memory-limit", int), ("images", int), ("runs", int),
+                         ("loop", int), ("k", int), ("n", int)):  # fmt: skip
         parser.add_argument(f"--{option}", type=kind)
     given = parser.parse_args()
     if given.list or given.name is None:

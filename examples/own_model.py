@@ -56,6 +56,13 @@ def problem() -> thalweg.Objective:
     )
 
 
+def untrained(generator: torch.Generator) -> nn.Module:
+    """A network drawn from a generator: what a study of many pairs needs, see own_study.toml."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator.initial_seed())
+        return network()
+
+
 def trained(seed: int, epochs: int = 15) -> nn.Module:
     """A network trained as one trains networks."""
     torch.manual_seed(seed)

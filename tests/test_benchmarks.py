@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import spurious
 from benchmarks.__main__ import table
 from benchmarks.surfaces import Case, run_case
 
@@ -40,3 +41,12 @@ def test_both_sides_of_a_surface_agree_with_float64():
     assert document["ours"]["relative_error"] < 1e-6
     assert document["reference"]["relative_error"] < 1e-6
     assert set(document) >= {"name", "ratios", "ours", "reference", "machine"}
+
+
+def test_a_loop_over_runs_ends_where_all_runs_at_once_do():
+    document = spurious.run(k=8, runs=12, loop=2, seed=1)
+    assert document["same_fate"]
+    assert document["greatest_distance"] < 1e-6
+    assert document["ours"]["undecided"] == 0
+    assert set(document["ratios"]) == {"seconds", "seconds_numpy", "steps"}
+    assert document["ratios"]["steps"] > 1

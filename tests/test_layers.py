@@ -64,8 +64,8 @@ def test_every_package_has_its_place_among_the_layers():
 @pytest.mark.parametrize("layer", LAYERS[:-3])
 def test_the_heart_knows_no_picture_and_no_console(layer):
     heavy = {"matplotlib", "plotly", "rich", "typer", "sqlalchemy", "dask", "distributed"}
-    if layer == "study":  # the store is a database, and the cluster one of Dask
-        heavy -= {"sqlalchemy", "dask", "distributed"}
+    if layer == "study":  # whose store is a database, and whose workers may be a cluster's
+        heavy -= {"sqlalchemy", "distributed"}
     for file in files(layer):
         if file.exists():
             for node in ast.walk(ast.parse(file.read_text())):

@@ -20,6 +20,21 @@ def test_a_check_prints_its_values_and_draws(run, tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
+def test_spurious_minima_have_the_keys_of_the_interface(run):
+    command = ("theory", "spurious-minima", "--k", "8", "--n", "8", "--runs", "40", "--seed", "1")
+    document = run(*command, "--json").document
+    keys = ("spurious_percent", "mean_least_eigenvalue", "mean_objective", "runs", "converged")
+    assert tuple(document)[: len(keys)] == keys
+    assert document["runs"] == document["converged"] == 40
+    assert document["mean_objective"] == pytest.approx(0.0215, abs=1e-3)
+
+
+def test_a_check_that_does_not_hold_is_a_clean_negative(run):
+    result = run("theory", "auer-1996", "--n", "4", "--d", "1", "--ratio", "1.5", "--json")
+    assert result.status == 3
+    assert result.document["minima"] < result.document["promised"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -27,6 +42,11 @@ def test_a_check_prints_its_values_and_draws(run, tmp_path):
         ("prop-2.1", "--landscape", "plain"),
         ("prop-2.1", "--resolution", "two"),
         ("prop-2.1", "--picture", "a.txt"),
+        ("spurious-minima", "--k", "5", "--n", "4"),
+        ("auer-1996", "--n", "2", "--d", "3"),
+        ("kawaguchi-2.3", "--outputs", "9"),
+        ("karhadkar-2023", "--examples", "0"),
+        ("ntk-distance", "--max-width", "20"),
     ],
 )
 def test_bad_input_is_one_sentence(run, arguments):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from tests.helpers import brute_force, landscape, point, ring, toy_classifier
-from thalweg import Criterion, Polygonal, connect, profile
+from thalweg import Criterion, Polygonal, connect, load_connection, profile
+from thalweg.connect import replaced_segments
+from thalweg.errors import VerificationError
 
 
 def test_the_profile_covers_every_split_and_every_bead(connection):
@@ -63,3 +67,26 @@ def test_a_path_around_a_ring_is_low_where_the_line_is_high():
     assert found.profile is not None
     assert max(v for v in found.profile.values["loss/train"] if v is not None) <= 0.2
     assert max(v for v in found.profile.linear["loss/train"] if v is not None) > 0.9
+
+
+def test_the_history_tells_which_segments_were_replaced_and_how_high_they_were(
+    objective, connection
+):
+    history, profile = connection.history, connection.profile
+    assert sorted(history) == list(range(1, connection.beads + 1))
+    segments = replaced_segments(history)
+    assert segments[0] == (0, connection.beads + 1)
+    assert len(profile.replaced) == len(segments) == connection.beads
+    for (a, b), values in zip(segments, profile.replaced, strict=True):
+        t = torch.linspace(0, 1, len(values))[:, None]
+        points = (1 - t) * connection.path.points[a] + t * connection.path.points[b]
+        expected = objective.criterion_of(points).values[:, 0]
+        assert values == pytest.approx(expected.tolist(), rel=1e-4)
+        assert max(values) > 0.95 * connection.threshold, "it was refused"
+
+
+def test_a_history_that_is_not_of_this_path_is_refused(connection, tmp_path):
+    other = dataclasses.replace(connection, history=(1,) * connection.beads)
+    other.save(tmp_path / "out")
+    with pytest.raises(VerificationError, match="each of the"):
+        load_connection(tmp_path / "out")

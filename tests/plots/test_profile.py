@@ -18,7 +18,7 @@ from torch import nn
 import thalweg
 from thalweg.connect import Connection, Outcome, Profile, Segment
 from thalweg.plots import compute_profile, profile_figure, save_profile
-from thalweg.plots.profile import render
+from thalweg.plots.files import render
 from thalweg.plots.style import DARK, LIGHT
 
 

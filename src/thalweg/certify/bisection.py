@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from thalweg.certify.curve import Curve
 from thalweg.certify.enclosure import Segment, evaluate, in_float64
 from thalweg.certify.rules_criterion import Settled
 
@@ -79,6 +81,7 @@ class Task:
         cuts: increasing t in (0, 1) at which the first pieces end, in place of forecasts: a
             subdivision of one's own, for a second look at what was proved.
         values: the criterion at t = 0, 1/2 and 1, about, where it is known.
+        bends: `[m, p]`, control points between the ends of a Bézier curve; None: a segment.
     """
 
     start: Tensor
@@ -86,6 +89,7 @@ class Task:
     threshold: float | None
     cuts: Sequence[float] = ()
     values: tuple[float, float, float] | None = None
+    bends: Tensor | None = None
 
 
 def prove_segment(
@@ -97,8 +101,9 @@ def prove_segment(
     max_evaluations: int,
     tolerance: float,
     cuts: Sequence[float] = (),
+    bends: Tensor | None = None,
 ) -> ProvedSegment:
-    """Bound the criterion on the straight segment between two models.
+    """Bound the criterion on the straight segment, or a Bézier curve, between two models.
 
     Args:
         objective: model, loss, data and criterion.
@@ -108,6 +113,7 @@ def prove_segment(
         max_evaluations: see :func:`prove_segments`.
         tolerance: see :func:`prove_segments`.
         cuts: see :class:`Task`.
+        bends: see :class:`Task`.
 
     Returns:
         The outcome; its bound holds whatever the reason for stopping.
@@ -128,7 +134,7 @@ def prove_segment(
         >>> found.reason, found.bound <= 0.5
         ('proved', True)
     """
-    task = Task(theta_a, theta_b, threshold, cuts)
+    task = Task(theta_a, theta_b, threshold, cuts, bends=bends)
     return prove_segments(
         objective, [task], max_evaluations=max_evaluations, tolerance=tolerance
     )[0]  # fmt: skip
@@ -206,7 +212,10 @@ class _Search:
 
     def __init__(self, objective: Any, task: Task, max_evaluations: int, tolerance: float) -> None:
         self._objective = objective
-        self._segment: Segment | None = Segment(objective, task.start, task.end)
+        self._segment: Segment | Curve | None = (
+            Segment(objective, task.start, task.end) if task.bends is None
+            else Curve(objective, torch.cat([task.start[None], task.bends, task.end[None]]))
+        )  # fmt: skip
         self._threshold = task.threshold
         self._cuts = task.cuts
         self._values = task.values

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from thalweg.objective import Objective
+from thalweg.paths import bezier, interpolate
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Certificate:
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """A segment to certify: its ends and the criterion there.
+    """A segment to certify, or a Bézier curve: its ends and the criterion there.
 
     Attributes:
         start: `[p]`.
@@ -54,6 +56,7 @@ class Span:
         start_value: criterion at the start, every example looked at.
         end_value: criterion at the end.
         threshold: L0; None: bound the criterion as tightly as the budget allows.
+        bends: `[m, p]`, control points between the ends of a Bézier curve; None: a segment.
     """
 
     start: Tensor
@@ -61,6 +64,15 @@ class Span:
     start_value: float
     end_value: float
     threshold: float | None
+    bends: Tensor | None = None
+
+    def at(self, t: Sequence[float], dtype: torch.dtype | None = None) -> Tensor:
+        """Points `[len(t), p]` at some t in [0, 1], in the dtype of the ends or another."""
+        start, end = (part.to(dtype or part.dtype) for part in (self.start, self.end))
+        times = torch.tensor(t, dtype=torch.float64)
+        if self.bends is None:
+            return interpolate(start, end, times)
+        return bezier(torch.cat([start[None], self.bends.to(start), end[None]]), times)
 
 
 class Certifier(Protocol):

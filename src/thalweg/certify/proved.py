@@ -20,13 +20,14 @@ from thalweg.certify.chord import applies, prove_chords
 from thalweg.certify.enclosure import enclose
 from thalweg.certify.taylor import UnsupportedOperation
 from thalweg.objective import Objective
-from thalweg.paths import interpolate
 
 # A value in the precision of the model this far above the threshold, relatively, is above it in
 # exact arithmetic, too: rounding does not reach so far.
 _CLEARLY = 1e-3
 # Parameters × examples up to which an evaluation is cheap.
 _CHEAP = 1e8
+# A whole curve is one span; as a string it would have about so many segments.
+_SEGMENTS_OF_A_CURVE = 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Proved:
     Attributes:
         most_evaluations: of bounds and values on all examples that one segment may take; None:
             400, or 32 where they are costly: there one more bead is cheaper than a proof of a
-            segment that comes close to the threshold.
+            segment that comes close to the threshold. A curve may take as many as 16 segments.
         tolerance: relative gap between bound and value that is not pursued further.
         stack_bytes: bytes of models evaluated together.
     """
@@ -59,14 +60,14 @@ class Proved:
         Raises:
             UnsupportedOperation: if the network or its loss uses an operation without a rule.
         """
-        if applies(objective) is None:
+        if applies(objective) is None and all(span.bends is None for span in spans):
             return self._by_chords(objective, spans)
         halves = _halves(objective, spans, self.stack_bytes)
         rest = [i for i, half in enumerate(halves) if not half.refused]
         found = prove_segments(
             objective,
             [_task(objective, spans[i], halves[i]) for i in rest],
-            max_evaluations=self._budget(objective),
+            max_evaluations=self._budget(objective) * _budgets(spans),
             tolerance=self.tolerance,
         )
         certificates = [_refused(half) for half in halves]
@@ -138,7 +139,7 @@ def _halves(objective: Objective, spans: Sequence[Span], stack_bytes: int) -> li
         ceiling = level + _CLEARLY * abs(level)
         for first in range(0, len(same), rows):
             part = same[first : first + rows]
-            stack = torch.cat([_middle(spans[i]) for i in part])
+            stack = torch.cat([spans[i].at([0.5]) for i in part])
             result = objective.criterion_of(stack, ceiling=ceiling)
             cost = result.samples // len(part)
             for i, value in zip(part, result.values[:, 0].tolist(), strict=True):
@@ -146,17 +147,19 @@ def _halves(objective: Objective, spans: Sequence[Span], stack_bytes: int) -> li
     return found
 
 
-def _middle(span: Span) -> Tensor:
-    return interpolate(span.start, span.end, torch.tensor([0.5]))
+def _budgets(spans: Sequence[Span]) -> int:
+    """Budgets of a segment that each of these may take."""
+    return 1 if all(span.bends is None for span in spans) else _SEGMENTS_OF_A_CURVE
 
 
 def _task(objective: Objective, span: Span, half: _Half) -> Task:
     """The segment to prove; its middle need not be looked at again where it is clearly low."""
     ends = span.start.to(objective.device), span.end.to(objective.device)
+    bends = None if span.bends is None else span.bends.to(objective.device)
     level, value = span.threshold, half.value
     low = level is not None and value is not None and value <= level - _CLEARLY * abs(level)
     values = (span.start_value, value, span.end_value) if low and value is not None else None
-    return Task(*ends, level, values=values)
+    return Task(*ends, level, values=values, bends=bends)
 
 
 def _refused(half: _Half) -> Certificate:

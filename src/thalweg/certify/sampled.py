@@ -26,7 +26,6 @@ import torch
 
 from thalweg.certify.certificate import Certificate, Span
 from thalweg.objective import Objective, evaluate_on
-from thalweg.paths import interpolate
 
 # Points of one segment up to which they are evaluated together with those of others.
 _FEW = 6
@@ -231,8 +230,11 @@ def _values(
     """
     criterion = objective.criterion
     by_span = [list(same) for _, same in groupby(points, key=lambda point: id(point[0]))]
-    lines = [same for same in by_span if len(same) > _FEW]
-    alone = [point for same in by_span if len(same) <= _FEW for point in same]
+    shared = [len(same) > _FEW and same[0][0].span.bends is None for same in by_span]
+    lines = [same for same, many in zip(by_span, shared, strict=True) if many]
+    alone = [
+        point for same, many in zip(by_span, shared, strict=True) if not many for point in same
+    ]
     parts = []
     if alone:
         parts.append((alone, objective.criterion_of(_stack(objective, alone), ceiling=level)))
@@ -261,7 +263,5 @@ def _stack(objective: Objective, points: Sequence[tuple[_Sampling, float]]) -> t
     parts = []
     for _, same in groupby(points, key=lambda point: id(point[0])):
         of_one = list(same)
-        span = of_one[0][0].span
-        times = torch.tensor([t for _, t in of_one], dtype=torch.float64)
-        parts.append(interpolate(span.start.to(dtype), span.end.to(dtype), times))
+        parts.append(of_one[0][0].span.at([t for _, t in of_one], dtype))
     return torch.cat(parts)

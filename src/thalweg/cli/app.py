@@ -14,15 +14,21 @@ import typer
 
 from thalweg.cli import (
     align,
+    atlas,
+    compare,
     connect,
     demo,
     edge,
+    plane,
+    plot,
     report,
     spectrum,
     study,
+    surface,
     tasks,
     theory,
     train,
+    trajectory,
     verify,
 )
 from thalweg.cli.console import NEGATIVE, complain
@@ -48,9 +54,21 @@ for module, example in (
     (tasks.tasks, "thalweg tasks --json"),
     (train.train, "thalweg train digits --threshold 0.1 --seed 0 --out a.safetensors"),
     (connect.connect, "thalweg connect a.safetensors b.safetensors --task digits --threshold 0.1"),
+    (
+        compare.compare,
+        "thalweg compare a.safetensors b.safetensors --task digits --threshold 0.1",
+    ),
     (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
+    (atlas.atlas, "thalweg atlas --task quadratic --models 20 --levels 0.01,0.05,0.1"),
     (spectrum.spectrum, "thalweg spectrum a.safetensors --task digits --top 5"),
     (edge.edge, "thalweg edge --task digits --learning-rates 0.1,0.05 --out edge.png"),
+    (surface.surface, "thalweg surface a.safetensors --task digits --out surface.png"),
+    (plane.plane, "thalweg plane connection --shape 51"),
+    (
+        trajectory.trajectory,
+        "thalweg trajectory training.safetensors --task digits --out trajectory.png",
+    ),
+    (plot.plot, "thalweg plot connection --what string --out string.pdf"),
     (verify.verify, "thalweg verify connection --points 33"),
     (report.report, "thalweg report connection --out report.html"),
 ):

@@ -30,36 +30,40 @@ from thalweg.cli.options import (
 from thalweg.cli.output import check_folder, save_connection
 from thalweg.cli.problem import Problem, load_problem
 from thalweg.cli.progress import Display
-from thalweg.connect import METHODS, Connection, check_threshold
+from thalweg.connect import Connection, check_threshold, method_names
 from thalweg.report import answer, facts
 
-_CHECKPOINT = ".safetensors, or a .pt or .pth file that holds a pure state dict."
+CHECKPOINT = ".safetensors, or a .pt or .pth file that holds a pure state dict."
+
+Certificate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="proved|sampled",
+        help="What accepts a segment of the path; default: the task's, which is proved "
+        "unless that takes long.",
+    ),
+]
+Fallback = Annotated[
+    bool,
+    typer.Option(
+        help="Sample where an operation of the network has no rule for a proof, and say so."
+    ),
+]
+MaxBeads = Annotated[int, typer.Option(min=0, metavar="N", help="Intermediate models on the path.")]
 
 
 def connect(
     context: typer.Context,
-    a: Annotated[Path, typer.Argument(metavar="A", help=f"One checkpoint: {_CHECKPOINT}")],
+    a: Annotated[Path, typer.Argument(metavar="A", help=f"One checkpoint: {CHECKPOINT}")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The other.")],
     threshold: Threshold,
     task: TaskName = None,
     problem: ProblemName = None,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help=f"One of: {', '.join(METHODS)}.")
+        str, typer.Option(metavar="NAME", help=f"One of: {', '.join(method_names())}.")
     ] = "greedy",
-    certificate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="proved|sampled",
-            help="What accepts a segment of the path; default: the task's, which is proved "
-            "unless that takes long.",
-        ),
-    ] = None,
-    fallback: Annotated[
-        bool,
-        typer.Option(
-            help="Sample where an operation of the network has no rule for a proof, and say so."
-        ),
-    ] = True,
+    certificate: Certificate = None,
+    fallback: Fallback = True,
     alpha: Annotated[
         float | None,
         typer.Option(metavar="X", help="Beads are trained to alpha times L0; default: the task's."),
@@ -83,9 +87,7 @@ def connect(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the result; a connection is replaced.")
     ] = Path("connection"),
-    max_beads: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Intermediate models on the path.")
-    ] = thalweg.Budget.beads,
+    max_beads: MaxBeads = thalweg.Budget.beads,
     max_depth: Annotated[
         int, typer.Option(min=0, metavar="N", help="How often a segment may be split.")
     ] = thalweg.Budget.depth,
@@ -142,7 +144,9 @@ def complete(
     """
     if profile_points:
         with Display("profile"):
-            profile = thalweg.profile(problem.objective, connection.path, profile_points)
+            profile = thalweg.profile(
+                problem.objective, connection.path, profile_points, connection.history
+            )
         connection = replace(connection, profile=profile)
     return connection.with_settings(
         **problem.origin, data=problem.objective.fingerprints(), command=shlex.join(command)

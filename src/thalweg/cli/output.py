@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from thalweg.connect import Connection, check_output
 from thalweg.errors import InputError
+
+_PICTURES = ("comparison.png", "comparison.svg")
 
 
 def check_folder(folder: Path) -> None:
@@ -19,7 +22,7 @@ def check_folder(folder: Path) -> None:
         InputError: if something else is there, or the folder could not be made.
     """
     check_output(folder)
-    _check_writable(folder)
+    check_writable(folder)
 
 
 def check_file(file: Path, suffix: str, option: str = "--out") -> None:
@@ -42,7 +45,7 @@ def check_file(file: Path, suffix: str, option: str = "--out") -> None:
         raise InputError(
             f"expected a file name for {option}, got the folder {file}: choose another"
         )
-    _check_writable(file)
+    check_writable(file)
 
 
 def save_connection(connection: Connection, folder: Path) -> list[str]:
@@ -67,8 +70,52 @@ def save_connection(connection: Connection, folder: Path) -> list[str]:
     return names
 
 
-def _check_writable(place: Path) -> None:
-    """Whether something could be made there: its nearest folder that exists must take files."""
+def check_comparison(folder: Path) -> None:
+    """Refuse a place where a comparison cannot be saved.
+
+    Args:
+        folder: to be; connections in it are replaced.
+
+    Raises:
+        InputError: if it holds anything else, or could not be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"expected a folder for --out, got a file at {folder}: choose another")
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if entry.name not in _PICTURES:
+            check_folder(entry)
+    check_writable(folder)
+
+
+def save_comparison(connections: Sequence[Connection], folder: Path) -> list[str]:
+    """Save the connection of every method in a folder of its name, and the picture beside them.
+
+    Args:
+        connections: of one pair, by several methods.
+        folder: of all.
+
+    Returns:
+        The names in it.
+    """
+    # Imported here: matplotlib takes a second, which nobody else should wait for.
+    from thalweg.plots import save_comparison as save_picture
+
+    for connection in connections:
+        connection.save(folder / connection.method)
+    for name in _PICTURES:
+        save_picture(connections, folder / name)
+    return [*_PICTURES, *(connection.method for connection in connections)]
+
+
+def check_writable(place: Path) -> None:
+    """Whether something could be made there: its nearest folder that exists must take files.
+
+    Args:
+        place: of the file or folder to be.
+
+    Raises:
+        InputError: if it could not.
+    """
     parent = place.absolute().parent
     while not os.path.lexists(parent):
         parent = parent.parent

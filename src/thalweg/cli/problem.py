@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from thalweg.connect import METHODS, Method
+from thalweg.connect import Method, make_method, option_names
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.tasks import get_task, load_own
@@ -36,18 +36,17 @@ class Problem:
         """A method by its name, with the options given before those that the task recommends.
 
         Args:
-            name: one of :data:`thalweg.connect.METHODS`.
+            name: see :func:`thalweg.connect.method_names`.
             given: options; those that are None count as not given.
 
         Raises:
-            InputError: if there is no such method, or an option is out of range.
+            InputError: if there is no such method, it does not have an option that is given, or
+                an option is out of range.
         """
-        if name not in METHODS:
-            raise InputError(
-                f"expected a method among {', '.join(METHODS)}, got '{name}': choose one of these"
-            )
-        options = {**self.options, **{k: v for k, v in given.items() if v is not None}}
-        return cast(Any, METHODS[name])(**options)
+        known = option_names(name)
+        recommended = {key: value for key, value in self.options.items() if key in known}
+        options = {**recommended, **{k: v for k, v in given.items() if v is not None}}
+        return make_method(name, **options)
 
 
 def load_problem(

@@ -1,7 +1,11 @@
 """Find paths below a threshold: the methods, one a file, on one driver loop."""
 
-from thalweg.connect.api import METHODS, check_threshold, connect, connect_pairs, versions
+from thalweg.connect.api import check_threshold, connect, connect_pairs, versions
+from thalweg.connect.budget import Budget, Callback, Progress
+from thalweg.connect.compare import compare
 from thalweg.connect.connection import (
+    PLANE_FILES,
+    PLANE_VALUES,
     Connection,
     Counts,
     Endpoint,
@@ -10,22 +14,37 @@ from thalweg.connect.connection import (
     check_output,
     load_connection,
 )
-from thalweg.connect.driver import Budget, Method, Progress, Search
+from thalweg.connect.driver import Method, Search
 from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.garipov2018curve import BezierCurve, PolygonalChain
+from thalweg.connect.goodfellow2015linear import Linear
+from thalweg.connect.methods import (
+    METHODS,
+    make_method,
+    method_names,
+    option_names,
+    register_method,
+)
 from thalweg.connect.outcome import Outcome
-from thalweg.connect.profile import profile
+from thalweg.connect.profile import profile, replaced_segments
 from thalweg.connect.training import Trained, TrainingError, train, train_all
 from thalweg.connect.verify import Verification, verify
 
 __all__ = [
     "METHODS",
+    "PLANE_FILES",
+    "PLANE_VALUES",
+    "BezierCurve",
     "Budget",
+    "Callback",
     "Connection",
     "Counts",
     "Endpoint",
     "Greedy",
+    "Linear",
     "Method",
     "Outcome",
+    "PolygonalChain",
     "Profile",
     "Progress",
     "Search",
@@ -35,10 +54,16 @@ __all__ = [
     "Verification",
     "check_output",
     "check_threshold",
+    "compare",
     "connect",
     "connect_pairs",
     "load_connection",
+    "make_method",
+    "method_names",
+    "option_names",
     "profile",
+    "register_method",
+    "replaced_segments",
     "train",
     "train_all",
     "verify",

@@ -13,21 +13,18 @@ from torch import Tensor
 
 from thalweg.certify import certifier, unsupported
 from thalweg.connect.aligned import move_ends, say_moved
+from thalweg.connect.budget import Budget, Callback
 from thalweg.connect.connection import Connection, Counts, endpoint
-from thalweg.connect.driver import Budget, Callback, Method, Search, run
-from thalweg.connect.freeman2017greedy import Greedy
+from thalweg.connect.driver import Method, Search, run
 from thalweg.connect.memory import allot
+from thalweg.connect.methods import make_method
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
 from thalweg.connect.string import String
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
-from thalweg.paths import Polygonal
-
-METHODS: dict[str, type[Method]] = {"greedy": Greedy}
-"""Methods by the name that records and the command line use."""
-
+from thalweg.paths import Bezier, Path, Polygonal
 
 # Relative distance to the threshold at which rounding hides on which side of it a value lies.
 _ROUNDING = 1e-9
@@ -126,7 +123,7 @@ def connect_pairs(
         InputError: see :func:`connect`.
     """
     budget = budget or Budget()
-    chosen = _method(method)
+    chosen = make_method(method)
     stack_bytes = allot(budget.memory_limit, objective.layout).stack
     checker = certifier(certificate, stack_bytes=stack_bytes)
     thresholds = _thresholds(threshold, len(pairs))
@@ -166,7 +163,7 @@ def connect_pairs(
     points = search.store.stacks([string.numbers for string in search.strings])
     connections = [
         _connection(search, string, ends, chosen, certificate, seed, settings,
-                    Polygonal(own, objective.layout), profile_points)
+                    _path(string, own, objective), profile_points)
         for string, ends, own in zip(search.strings, values, points, strict=True)
     ]  # fmt: skip
     return [say_moved(c, move) for c, move in zip(connections, moves, strict=True)]
@@ -199,16 +196,9 @@ def versions() -> dict[str, str]:
     return {"thalweg": own, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def _method(method: str | Method) -> Method:
-    if not isinstance(method, str):
-        if isinstance(method, type) or not hasattr(method, "step"):
-            raise InputError(
-                f"expected a method's name or a method such as Greedy(), got {method!r}"
-            )
-        return method
-    if method not in METHODS:
-        raise InputError(f"expected a method among {', '.join(METHODS)}, got '{method}'")
-    return METHODS[method]()
+def _path(string: String, points: Tensor, objective: Objective) -> Path:
+    kind = Bezier if string.curved else Polygonal
+    return kind(points, objective.layout)
 
 
 def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
@@ -285,12 +275,13 @@ def _connection(
     certificate: str,
     seed: int,
     settings: dict[str, Any],
-    path: Polygonal,
+    path: Path,
     profile_points: int,
 ) -> Connection:
     objective = search.objective
     segments = search.segments(string)
-    shown = profile(objective, path, profile_points) if profile_points else None
+    history = string.history
+    shown = profile(objective, path, profile_points, history) if profile_points else None
     return Connection(
         outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
         message=string.message + _sampled_because(settings["fallback"]),
@@ -311,4 +302,5 @@ def _connection(
         settings=settings,
         versions=versions(),
         profile=shown,
+        history=history,
     )  # fmt: skip

@@ -26,8 +26,11 @@ from thalweg.paths import Path, load_path, save_path
 
 PATH_FILE = "path.safetensors"
 RECORD_FILE = "connection.json"
+PLANE_VALUES = "plane.safetensors"
+PLANE_FILES = ("plane.png", "plane.csv", "plane-positions.csv", PLANE_VALUES)
+"""A plane through the path, where one was drawn: its picture, tables and values."""
 # What a connection's folder may hold and be replaced: anything else is somebody's own.
-OWN_FILES = {PATH_FILE, RECORD_FILE, "profile.png", "profile.svg"}
+OWN_FILES = {PATH_FILE, RECORD_FILE, "profile.png", "profile.svg", *PLANE_FILES}
 # Figures of the file that follow from path and segments, and must.
 DERIVED = (
     "beads", "length", "endpoint_distance", "normalized_length", "max_criterion_bound",
@@ -111,6 +114,8 @@ class Profile:
             it is not finite.
         linear: the same measures on the straight line between the endpoints.
         examples: examples of each split that were looked at, on the path.
+        replaced: for each bead in the order of the connection's history, the criterion at evenly
+            spaced points, ends included, of the segment that it replaced by two.
     """
 
     t: tuple[float, ...]
@@ -118,6 +123,7 @@ class Profile:
     values: Mapping[str, tuple[float | None, ...]]
     linear: Mapping[str, tuple[float | None, ...]]
     examples: Mapping[str, int]
+    replaced: tuple[tuple[float | None, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +146,8 @@ class Connection:
         settings: what the search was asked to do.
         versions: of the software.
         profile: loss and criterion along the path, where it was asked for.
+        history: places of the beads on the path, from 1, in the order in which they were put in;
+            empty where the method moved them since, or there are none.
     """
 
     outcome: Outcome
@@ -157,6 +165,7 @@ class Connection:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     profile: Profile | None = None
+    history: tuple[int, ...] = ()
 
     @property
     def connected(self) -> bool:
@@ -220,6 +229,7 @@ class Connection:
             "settings": dict(self.settings),
             "versions": dict(self.versions),
             "profile": None if self.profile is None else asdict(self.profile),
+            "history": list(self.history),
         }
 
     def save(self, folder: str | FilePath) -> None:
@@ -281,6 +291,11 @@ def load_connection(folder: str | FilePath) -> Connection:
         ) from error
     document = check_document(content, file)
     connection = _from_document(document, load_path(folder / PATH_FILE), file)
+    if connection.history and sorted(connection.history) != [*range(1, connection.beads + 1)]:
+        raise VerificationError(
+            f"expected 'history' in {file} to name each of the {connection.beads} beads once, got "
+            "other numbers: one of the files was changed"
+        )
     for name in DERIVED:
         if derived_differs(document, name, getattr(connection, name)):
             raise VerificationError(
@@ -354,6 +369,7 @@ def _from_document(document: Document, path: Path, file: FilePath) -> Connection
             values={name: tuple(v) for name, v in shown.values.items()},
             linear={name: tuple(v) for name, v in shown.linear.items()},
             examples=shown.examples,
+            replaced=tuple(tuple(values) for values in shown.replaced),
         )
     return Connection(
         outcome=Outcome(document.outcome),
@@ -371,4 +387,5 @@ def _from_document(document: Document, path: Path, file: FilePath) -> Connection
         settings=document.settings,
         versions=document.versions,
         profile=profile,
+        history=tuple(document.history),
     )

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 import torch
@@ -19,15 +18,15 @@ from torch import Tensor
 
 from thalweg.certify import Certifier, Span
 from thalweg.connect.bead import Bead
+from thalweg.connect.budget import Budget, Callback, Progress
 from thalweg.connect.connection import Counts, Segment
 from thalweg.connect.memory import allot
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.pool import Pool
 from thalweg.connect.store import Store
 from thalweg.connect.string import Piece, String
-from thalweg.errors import InputError
 from thalweg.objective import Objective
-from thalweg.paths import distance, interpolate
+from thalweg.paths import Bezier, distance, interpolate
 
 # Seconds of training between two reports of progress, and least seconds between any two.
 _SLICE = 0.2
@@ -38,66 +37,6 @@ _WORK = 10**10
 # Points of a segment, and examples, that tell where it is highest.
 _PLACES = 7
 _SAMPLE = 2048
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a search may spend before it ends as "budget exhausted".
-
-    Attributes:
-        beads: intermediate models on one string.
-        depth: how often a segment may be split, and its halves, and theirs.
-        steps: optimizer steps of one bead.
-        patience: steps of one bead without improvement by one percent, after which it has stalled.
-        seconds: for the whole search; None: no limit.
-        memory_limit: bytes that the search may hold beyond model and data, by bounding the models
-            in training, those evaluated together and the trained ones in memory; None: 2 GB, or
-            more where one model in training needs it.
-
-    Raises:
-        InputError: if a limit is negative or not finite.
-    """
-
-    beads: int = 1000
-    depth: int = 14
-    steps: int = 100_000
-    patience: int = 5_000
-    seconds: float | None = None
-    memory_limit: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, limit in vars(self).items():
-            least = 1 if name in ("steps", "patience", "memory_limit") else 0
-            if limit is not None and not (math.isfinite(limit) and limit >= least):
-                raise InputError(f"expected a finite limit of {name} >= {least}, got {limit}")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a search has come, as told to a progress callback.
-
-    Attributes:
-        pairs_open: strings still being worked on.
-        pairs: all strings.
-        beads_done: beads that have reached their target.
-        beads_open: beads in training or waiting.
-        segments_open: segments neither accepted nor split.
-        depth: largest depth of any bead so far.
-        steps: steps that the pool of beads has taken.
-        seconds: since the search began.
-    """
-
-    pairs_open: int
-    pairs: int
-    beads_done: int
-    beads_open: int
-    segments_open: int
-    depth: int
-    steps: int
-    seconds: float
-
-
-Callback = Callable[[Progress], None]
 
 
 class Method(Protocol):
@@ -152,6 +91,7 @@ class Search:
         self.objective = objective
         self.certifier = certifier
         self.budget = budget
+        self.seed = seed
         self.allotment = allot(budget.memory_limit, objective.layout)
         self.store = Store(objective.layout.size, objective.layout.dtype, self.allotment.parked)
         self.pool = Pool(
@@ -167,6 +107,8 @@ class Search:
         self._begin = time.monotonic()
         self._reported = -math.inf
         self._beads_done = 0
+        # Steps taken by points that move together, beside those of the pool.
+        self.moves = 0
 
     def _string(
         self, index: int, pair: tuple[Tensor, Tensor, float, float], threshold: float
@@ -210,6 +152,17 @@ class Search:
             if piece.certificate is not None and not piece.certificate.accepted
         ]  # fmt: skip
 
+    def certify_straight(self) -> list[String]:
+        """Certify what is fresh, and end the strings that this connects; those still open.
+
+        Every method begins with it: where the straight segments will do, none else is needed.
+        """
+        self.certify()
+        for string in self.open:
+            if not string.undecided:
+                self.end(string, Outcome.CONNECTED, string.summary())
+        return self.open
+
     def _together(self) -> int:
         """Segments to certify between two reports: as many as memory and patience allow."""
         split = self.objective.splits[self.objective.criterion.split]
@@ -222,7 +175,8 @@ class Search:
         begin = time.perf_counter()
         spans = [
             Span(self.store[piece.left], self.store[piece.right],
-                 string.values[piece.left], string.values[piece.right], string.threshold)
+                 string.values[piece.left], string.values[piece.right], string.threshold,
+                 self._bends(piece))
             for string, piece in pieces
         ]  # fmt: skip
         certificates = self.certifier.certify(self.objective, spans)
@@ -289,8 +243,42 @@ class Search:
     def length(self, piece: Piece) -> float:
         """Euclidean length of a segment, computed once."""
         if piece.length is None:
-            piece.length = distance(self.store[piece.left], self.store[piece.right])
+            ends = self.store[piece.left], self.store[piece.right]
+            bends = self._bends(piece)
+            piece.length = distance(*ends) if bends is None else Bezier(
+                torch.cat([ends[0][None], bends, ends[1][None]]), self.objective.layout
+            ).length  # fmt: skip
         return piece.length
+
+    def _bends(self, piece: Piece) -> Tensor | None:
+        """Control points `[m, p]` of a piece that is curved."""
+        return torch.stack([self.store[i] for i in piece.bends]) if piece.bends else None
+
+    def replace(self, string: String, points: Tensor, *, curve: bool = False) -> None:
+        """Lead a string through other points than before; none of its pieces is certified.
+
+        Args:
+            string: its endpoints stay.
+            points: `[k, p]`, beads between them; or the control points of a Bézier curve.
+            curve: which of the two.
+        """
+        numbers = [self.store.add(row) for row in points]
+        first, last = string.pieces[0].left, string.pieces[-1].right
+        values = {end: string.values[end] for end in (first, last)}
+        if curve:
+            string.pieces = [Piece(first, last, depth=0, bends=tuple(numbers))]
+        else:
+            result = self.objective.criterion_of(points.to(self.objective.device))
+            values.update(zip(numbers, result.values[:, 0].tolist(), strict=True))
+            string.counts += Counts(
+                criterion_evaluations=result.evaluations, criterion_samples=result.samples
+            )
+            string.pieces = [
+                Piece(left, right, depth=0) for left, right in pairwise((first, *numbers, last))
+            ]
+        string.values = values
+        string.fresh = list(string.pieces)
+        string.undecided = len(string.pieces)
 
     def train(self) -> list[Bead]:
         """Train until some beads have ended; none if the time is up."""
@@ -305,7 +293,10 @@ class Search:
         return ended
 
     def end(self, string: String, outcome: Outcome, message: str) -> None:
-        """End the search for a string; its beads leave the pool."""
+        """End the search for a string; its beads leave the pool, its points come to rest."""
+        if string.settle is not None and not outcome.connected:
+            string.settle()
+        string.settle = None
         string.outcome = outcome
         string.message = message
         del self._open[string.index]
@@ -330,7 +321,7 @@ class Search:
                 beads_open=self.pool.open,
                 segments_open=sum(string.undecided for string in self._open.values()),
                 depth=max(string.depth for string in self.strings),
-                steps=self.pool.steps,
+                steps=self.pool.steps + self.moves,
                 seconds=self.seconds,
             )
         )
@@ -343,7 +334,7 @@ class Search:
         length = self.length(piece)
         certificate = piece.certificate
         if certificate is None:
-            return Segment(length, None, None, self.certifier.kind, 0)
+            return Segment(length, None, piece.seen, self.certifier.kind, 0)
         return Segment(
             length=length,
             bound=certificate.bound,

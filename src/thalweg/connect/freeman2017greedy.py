@@ -82,7 +82,7 @@ class Greedy:
                 self._split(search, state, string, piece)
         for string in search.open:
             if not string.undecided:
-                search.end(string, Outcome.CONNECTED, _connected(string))
+                search.end(string, Outcome.CONNECTED, string.summary())
         for bead in search.train():
             string, piece = state.pop(bead)
             if string.outcome is None:
@@ -173,12 +173,3 @@ class Greedy:
 
 def _seen(piece: Piece) -> str:
     return "?" if piece.certificate is None else f"{piece.certificate.seen:.4g}"
-
-
-def _connected(string: String) -> str:
-    beads = len(string.pieces) - 1
-    through = "by the straight segment" if beads == 0 else (
-        f"through {beads} bead" + ("s" if beads > 1 else "")
-    )  # fmt: skip
-    bound = max(p.certificate.bound or 0.0 for p in string.pieces if p.certificate is not None)
-    return f"connected {through}: bound {bound:.6g}, threshold {string.threshold:g}"

@@ -14,12 +14,18 @@ class Outcome(StrEnum):
     """The endpoints are equal and at or below the threshold: a path of length 0."""
     CONNECTED_UP_TO_SYMMETRY = "connected up to symmetry"
     """As above, between one endpoint and the other moved by the symmetries of the network."""
+    ABOVE_THRESHOLD = "above threshold"
+    """The one path that the method has to offer was not accepted: it rises above the threshold."""
     BUDGET_EXHAUSTED = "budget exhausted"
     """Beads, depth, steps or seconds ran out; the message says which."""
     BEAD_STALLED = "bead stalled"
     """A bead stopped improving above its target."""
+    PATH_STALLED = "path stalled"
+    """A path that moves as a whole stopped improving above the threshold."""
+    BARRIER_PERSISTS = "barrier persists"
+    """The highest point stays while all else falls: a sign of a disconnection, not a proof."""
     DIVERGED = "diverged"
-    """A bead's loss, gradient or parameters became NaN or inf."""
+    """A loss, gradient or parameters became NaN or inf."""
 
     @property
     def connected(self) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from thalweg.connect.bead import Bead, Ending
 from thalweg.connect.optimizers import stack_optimizer
+from thalweg.connect.randomness import Randomness
 from thalweg.connect.schedule import Rows, Schedule
 from thalweg.objective import Objective
 from thalweg.objective.splits import Inputs
@@ -51,8 +52,7 @@ class Pool:
         self._batches = objective.minibatches(seed)
         whole = objective.splits[objective.training.split]
         self._blocks = [whole.blocks(size) for size in objective.samples]
-        self._random = torch.Generator().manual_seed(seed).get_state()
-        self._cuda_seed = seed
+        self._random = Randomness(seed, objective.device)
         size, dtype = objective.layout.size, objective.layout.dtype
         self._stack = torch.empty(0, size, dtype=dtype, device=objective.device)
         rate = factor * objective.training.learning_rate
@@ -100,16 +100,11 @@ class Pool:
         """
         ended: list[Bead] = []
         end = None if seconds is None else time.monotonic() + seconds
-        devices = [self._objective.device] if self._objective.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.set_rng_state(self._random)
-            if devices:
-                torch.cuda.manual_seed(self._cuda_seed + self.steps)
+        with self._random.active():
             while self.open and len(ended) < until and (end is None or time.monotonic() < end):
                 ended += self._admit()
                 if self._flying:
                     ended += self._step()
-            self._random = torch.get_rng_state()
         return ended
 
     def _admit(self) -> list[Bead]:

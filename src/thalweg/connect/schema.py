@@ -17,6 +17,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(allow_inf_nan=False, gt=0)]
 Length = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 Count = Annotated[int, Field(ge=0)]
+Place = Annotated[int, Field(ge=1)]
 Kind = Literal["sampled", "proved"]
 
 
@@ -72,6 +73,7 @@ class ProfileEntry(_Strict):
     values: dict[str, list[Finite | None]]
     linear: dict[str, list[Finite | None]]
     examples: dict[str, Count]
+    replaced: list[list[Finite | None]] = []
 
 
 class Document(_Strict):
@@ -99,6 +101,7 @@ class Document(_Strict):
     settings: dict[str, Any]
     versions: dict[str, str]
     profile: ProfileEntry | None = None
+    history: list[Place] = []
 
 
 def check_document(content: object, file: FilePath) -> Document:

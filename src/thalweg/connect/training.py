@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from thalweg.connect.bead import Bead
-from thalweg.connect.driver import Budget
+from thalweg.connect.budget import Budget
 from thalweg.connect.memory import allot
 from thalweg.connect.pool import Pool
 from thalweg.errors import InputError, ThalwegError

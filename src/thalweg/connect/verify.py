@@ -17,7 +17,7 @@ from thalweg.connect.connection import Connection
 from thalweg.errors import InputError
 from thalweg.objective import Objective, evaluate_on
 from thalweg.parameters import each_row, fingerprint, release
-from thalweg.paths import Polygonal
+from thalweg.paths import Polygonal, bezier
 
 # Points evaluated together.
 _STACK = 16
@@ -87,16 +87,15 @@ def verify(
     _check_objective(connection, objective)
     problems = _contradictions(connection)
     scan, proved = _Scan(connection.threshold), 0
-    if isinstance(connection.path, Polygonal):
-        _scan(connection, objective.double(), points, scan, progress)
-        problems += _broken_claims(connection, scan)
-        if not problems and connection.certificate == "proved":
-            total = _steps(connection, points)
-            failed = _prove_again(
-                connection, objective, lambda done: progress and progress(scan.points + done, total)
-            )
-            proved = len(connection.segments) - len(failed)
-            problems += failed
+    _scan(connection, objective.double(), points, scan, progress)
+    problems += _broken_claims(connection, scan)
+    if not problems and connection.certificate == "proved":
+        total = _steps(connection, points)
+        failed = _prove_again(
+            connection, objective, lambda done: progress and progress(scan.points + done, total)
+        )
+        proved = len(connection.segments) - len(failed)
+        problems += failed
     return Verification(
         passed=not problems,
         problems=tuple(problems),
@@ -151,26 +150,42 @@ def _scan(
 ) -> None:
     """Evaluate every vertex, and one random point in each of `points` parts of every segment."""
     path = connection.path.points
-    last = len(path) - 2
+    stretches = _stretches(connection)
+    last = len(stretches) - 1
     total = _steps(connection, points)
     random = np.random.default_rng(_seed(connection))
-    for i in range(last + 1):
-        inside = (np.arange(points) + random.uniform(size=points)) / points
+    for i, stretch in enumerate(stretches):
+        parts = points * (len(stretch) - 1)
+        inside = (np.arange(parts) + random.uniform(size=parts)) / parts
         t = np.concatenate([[0.0], inside, [1.0] if i == last else []])
-        start, end = (path[j].to(objective.device, torch.float64) for j in (i, i + 1))
         values: list[float] = []
-        criterion = objective.criterion
         for part in np.array_split(t, math.ceil(len(t) / _STACK)):
-            found = evaluate_on(
-                objective, start, (end - start)[None], torch.from_numpy(part)[:, None],
-                criterion.split, (criterion,),
-            )  # fmt: skip
-            values += found.values[:, 0].tolist()
+            own = path[stretch.start : stretch.stop].to(objective.device, torch.float64)
+            values += _values(objective, own, torch.from_numpy(part)).tolist()
             if progress:
                 progress(scan.points + len(values), total)
         release(path)
         scan.record(i + 1, t, np.array(values))
         scan.ends += ([values[0]] if i == 0 else []) + ([values[-1]] if i == last else [])
+
+
+def _values(objective: Objective, points: Tensor, t: Tensor) -> Tensor:
+    """The criterion `[m]` at some t of a segment, or of a Bézier curve with control points."""
+    criterion = objective.criterion
+    if len(points) > 2:
+        return objective.criterion_of(bezier(points, t)).values[:, 0]
+    start, end = points
+    return evaluate_on(
+        objective, start, (end - start)[None], t[:, None], criterion.split, (criterion,)
+    ).values[:, 0]
+
+
+def _stretches(connection: Connection) -> list[range]:
+    """Which points of the path each of its segments has; a Bézier curve is one with all of them."""
+    count = len(connection.path.points)
+    if isinstance(connection.path, Polygonal):
+        return [range(i, i + 2) for i in range(count - 1)]
+    return [range(count)]
 
 
 def _broken_claims(connection: Connection, scan: _Scan) -> list[str]:
@@ -204,14 +219,18 @@ def _prove_again(
     problems = []
     path = connection.path.points
     random = np.random.default_rng(_seed(connection))
-    for i, segment in enumerate(connection.segments):
+    pairs = zip(connection.segments, _stretches(connection), strict=True)
+    for i, (segment, stretch) in enumerate(pairs):
         # As many pieces as would fit the widest of the first proof, cut elsewhere; those that fail
         # are bisected.
         widest = max((right - left for left, right, _ in segment.pieces), default=1.0)
         parts = max(2, math.ceil(1 / widest))
         cuts = (np.arange(1, parts) + random.uniform(-0.3, 0.3, size=parts - 1)) / parts
         found = _prove_segment_again(
-            connection, objective, path[i : i + 2].to(objective.device), cuts.tolist()
+            connection,
+            objective,
+            path[stretch.start : stretch.stop].to(objective.device),
+            cuts.tolist(),
         )
         release(path)
         marks = [0.0, *(right for _, right, _ in segment.pieces)]
@@ -229,15 +248,17 @@ def _prove_again(
 
 
 def _prove_segment_again(
-    connection: Connection, objective: Objective, ends: Tensor, cuts: list[float]
+    connection: Connection, objective: Objective, points: Tensor, cuts: list[float]
 ) -> ProvedSegment:
     """Prove by Taylor models, whatever the first proof was; by chords where those get stuck."""
-    level = connection.threshold
+    level, straight = connection.threshold, len(points) == 2
+    ends = points[[0, -1]]
     found = prove_segment(
         objective, ends[0], ends[1],
         threshold=level, max_evaluations=_PROOF, tolerance=1e-6, cuts=cuts,
+        bends=None if straight else points[1:-1],
     )  # fmt: skip
-    if found.reason in ("proved", "refused") or applies(objective) is not None:
+    if found.reason in ("proved", "refused") or not straight or applies(objective) is not None:
         return found
     return prove_chords(
         objective, ends[:1], ends[1:], [level],
@@ -247,9 +268,9 @@ def _prove_segment_again(
 
 def _steps(connection: Connection, points: int) -> int:
     """Points to evaluate, and segments to prove again."""
-    vertices = len(connection.path.points)
-    proofs = vertices - 1 if connection.certificate == "proved" else 0
-    return (vertices - 1) * points + vertices + proofs
+    stretches = _stretches(connection)
+    proofs = len(stretches) if connection.certificate == "proved" else 0
+    return (len(connection.path.points) - 1) * points + len(stretches) + 1 + proofs
 
 
 def _check_objective(connection: Connection, objective: Objective) -> None:
@@ -280,15 +301,12 @@ def _contradictions(connection: Connection) -> list[str]:
     path, segments = connection.path, connection.segments
     if not connection.connected:
         problems.append(f"the search did not connect the endpoints: {connection.message}")
-    if not isinstance(path, Polygonal):
-        problems.append(f"a path of kind '{path.kind}' has no segments to verify")
-        return problems
     if not all(bool(torch.isfinite(row).all()) for row in each_row(path.points)):
         problems.append("the path holds NaN or inf")
     for name, end, theta in zip("AB", connection.endpoints, path.points[[0, -1]], strict=True):
         if fingerprint(theta) != end.sha256:
             problems.append(f"endpoint {name} of the path is not the recorded one (SHA-256)")
-    lengths = path.segment_lengths
+    lengths = path.segment_lengths if isinstance(path, Polygonal) else [path.length]
     if len(segments) != len(lengths):
         problems.append(f"{len(segments)} segments are recorded, the path has {len(lengths)}")
         return problems

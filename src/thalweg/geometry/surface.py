@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from thalweg.errors import InputError
+from thalweg.geometry.partial import Partial, surface_key
 from thalweg.objective import Criterion, Objective, evaluate_on
 from thalweg.parameters import Source
 
-# Points evaluated between two reports of progress.
+# Points evaluated between two reports of progress. The values of a piece do not depend on the
+# others, so that a surface taken up again is the one that was not interrupted.
 _POINTS = 256
 
 Extent = float | Sequence[float] | Sequence[Sequence[float]]
@@ -39,6 +42,8 @@ class Surface:
         measures: name of a measure to its values; the first is `values`.
         split: the data they were taken on.
         examples: how many.
+        key: hash of the weights and of everything else that the values depend on, where they were
+            kept in a file.
     """
 
     values: Tensor
@@ -47,6 +52,7 @@ class Surface:
     measures: Mapping[str, Tensor]
     split: str
     examples: int
+    key: str | None = None
 
     @property
     def finite(self) -> Tensor:
@@ -64,6 +70,7 @@ def surface(
     split: str | None = None,
     measures: Sequence[Criterion] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    resume: str | Path | None = None,
 ) -> Surface:
     """Evaluate the criterion on a grid over the line or plane through a point.
 
@@ -79,6 +86,10 @@ def surface(
         split: the data; default: the criterion's split.
         measures: what to take, all on that split; default: the criterion alone.
         progress: called with the points done and the points in all.
+        resume: a file that keeps the values while they are computed. If it holds values of this
+            very surface (same weights, directions, grid, data, model and versions), they are not
+            computed again: an interrupted surface goes on, and equals the uninterrupted one bit
+            for bit. Values of another surface are replaced. The file is left in place.
 
     Returns:
         The surface.
@@ -115,12 +126,18 @@ def surface(
     rows = _directions(objective, directions)
     axes = _axes(extent, shape, len(rows))
     grid = torch.cartesian_prod(*axes).reshape(-1, len(rows))
-    parts = []
-    for part in grid.split(_POINTS):
-        parts.append(evaluate_on(objective, theta, rows, part, name, chosen).values)
-        if progress is not None:
-            progress(sum(len(p) for p in parts), len(grid))
-    values = torch.cat(parts).reshape(*(len(axis) for axis in axes), len(chosen))
+    key = None
+    if resume is not None:
+        key = surface_key(objective, theta, rows, axes, name, chosen, _POINTS)
+    partial = Partial(None if resume is None else Path(resume), key or "", len(grid), len(chosen))
+    with partial:
+        while partial.done < len(grid):
+            part = grid[partial.done : partial.done + _POINTS]
+            found = evaluate_on(objective, theta, rows, part, name, chosen).values
+            partial.add(found, objective.plans)
+            if progress is not None:
+                progress(partial.done, len(grid))
+    values = partial.values.reshape(*(len(axis) for axis in axes), len(chosen))
     taken = {measure.name: values[..., i].contiguous() for i, measure in enumerate(chosen)}
     return Surface(
         values=taken[chosen[0].name],
@@ -129,6 +146,7 @@ def surface(
         measures=MappingProxyType(taken),
         split=name,
         examples=len(objective.splits[name]),
+        key=key,
     )
 
 

@@ -244,9 +244,15 @@ def _gradients_of_group(
 def _candidates(
     models: int, examples: int, chunks: tuple[int, ...], fixed: str | None
 ) -> Iterator[Plan]:
-    """Plans to try: the plain loop first, which works for every model."""
+    """Plans to try: the plain loop first, which works for every model.
+
+    Then what is fastest by far where it applies, and refuses at once where it does not: the time
+    for measuring may run out before the rest.
+    """
     sizes = list(dict.fromkeys(min(size, examples) for size in chunks))
-    for size in sizes:
+    yield Plan("loop", 1, sizes[0])
+    yield from _stacked("dense", models, sizes)
+    for size in sizes[1:]:
         yield Plan("loop", 1, size)
     # Twice as many models as threads: enough to go round, few enough to be measured.
     threads = torch.get_num_threads()
@@ -254,11 +260,14 @@ def _candidates(
     if min(threads, models) > 1 or fixed == "threads":
         for size in sizes:
             yield Plan("threads", some, size)
-    for strategy in ("dense", "vmap"):
-        for together in dict.fromkeys((min(models, 16), models, min(models, 4))):
-            for size in sizes:
-                if together * size <= _MOST_TOGETHER:
-                    yield Plan(strategy, together, size)
+    yield from _stacked("vmap", models, sizes)
+
+
+def _stacked(strategy: str, models: int, sizes: list[int]) -> Iterator[Plan]:
+    for together in dict.fromkeys((min(models, 16), models, min(models, 4))):
+        for size in sizes:
+            if together * size <= _MOST_TOGETHER:
+                yield Plan(strategy, together, size)
 
 
 def _groups(models: int, plan: Plan) -> list[slice]:

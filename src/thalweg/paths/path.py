@@ -168,20 +168,53 @@ class Bezier(_Curve):
         Returns:
             `[m, p]`.
         """
-        return _bernstein(t, len(self.points) - 1).to(self.points) @ self.points
+        return bezier(self.points, t)
 
     @property
     def length(self) -> float:
         """Length by adaptive quadrature of the speed, to a relative error of 1e-10."""
+        return self._length(0.0, 1.0)
+
+    def fractions(self, t: np.ndarray) -> np.ndarray:
+        """How much of the length lies before some parameters.
+
+        Args:
+            t: `[m]`, increasing from 0 to 1.
+
+        Returns:
+            `[m]`, from 0 to 1.
+        """
+        parts = [self._length(start, end) for start, end in pairwise(t.tolist())]
+        travelled = np.concatenate([[0.0], np.cumsum(parts)])
+        if travelled[-1] == 0:
+            return t
+        travelled /= travelled[-1]
+        return travelled
+
+    def _length(self, start: float, end: float) -> float:
+        """Length between two parameters."""
         steps = (self.points[1:] - self.points[:-1]).to(torch.float64)
         degree = len(steps)
         gram = (steps @ steps.T).cpu().numpy()
 
         def speed(t: float) -> float:
-            weights = _bernstein(torch.tensor([t], dtype=torch.float64), degree - 1)[0].numpy()
+            weights = bernstein(torch.tensor([t], dtype=torch.float64), degree - 1)[0].numpy()
             return degree * math.sqrt(max(weights @ gram @ weights, 0.0))
 
-        return quad(speed, 0, 1, epsabs=0, epsrel=1e-10, limit=200)[0]
+        return quad(speed, start, end, epsabs=0, epsrel=1e-10, limit=200)[0]
+
+
+def bezier(points: Tensor, t: Tensor) -> Tensor:
+    """Points of the Bézier curve with some control points, its ends exact.
+
+    Args:
+        points: `[n, p]`, control points.
+        t: `[m]`, in [0, 1].
+
+    Returns:
+        `[m, p]`, in the dtype of the points.
+    """
+    return bernstein(t, len(points) - 1).to(points) @ points
 
 
 def interpolate(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
@@ -208,8 +241,8 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float(torch.linalg.vector_norm(difference))
 
 
-def _bernstein(t: Tensor, degree: int) -> Tensor:
-    """Bernstein polynomials `[m, degree + 1]`, float64."""
+def bernstein(t: Tensor, degree: int) -> Tensor:
+    """Bernstein polynomials at `t` `[m]`, `[m, degree + 1]`, float64."""
     t = t.to("cpu", torch.float64)
     return torch.stack(
         [math.comb(degree, i) * t**i * (1 - t) ** (degree - i) for i in range(degree + 1)], dim=1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -21,7 +22,7 @@ _DTYPES = {tag: dtype for dtype, tag in _TAGS.items()}
 _BLOCK = 1 << 26
 
 
-def save_path(path: Path, file: str | FilePath) -> None:
+def save_path(path: Path, file: str | FilePath, more: Mapping[str, str] | None = None) -> None:
     """Write a path, completely or not at all.
 
     The points are written tensor by tensor and point by point, so that a string longer than
@@ -30,6 +31,7 @@ def save_path(path: Path, file: str | FilePath) -> None:
     Args:
         path: to write.
         file: the name to give it.
+        more: strings to keep in its metadata.
 
     Raises:
         InputError: if the file cannot be written.
@@ -37,9 +39,14 @@ def save_path(path: Path, file: str | FilePath) -> None:
     points, layout = path.points, path.layout
     item = layout.dtype.itemsize
     header: dict[str, object] = {
-        "__metadata__": {"format": "thalweg.path", "kind": path.kind, "points": str(len(points)),
-                         "order": json.dumps(layout.names)},
-    }  # fmt: skip
+        "__metadata__": {
+            **(more or {}),
+            "format": "thalweg.path",
+            "kind": path.kind,
+            "points": str(len(points)),
+            "order": json.dumps(layout.names),
+        },
+    }
     offset = 0
     for name, shape, size in zip(layout.names, layout.shapes, layout.sizes, strict=True):
         end = offset + len(points) * size * item

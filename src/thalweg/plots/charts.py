@@ -10,7 +10,6 @@ from thalweg.errors import InputError
 from thalweg.plots.style import LIGHT, Palette, rc
 from thalweg.theory import Chart
 
-_FORMATS = (".png", ".svg", ".pdf")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v")
 
@@ -50,11 +49,21 @@ def charts_figure(charts: Sequence[Chart], palette: Palette = LIGHT) -> Any:
                     markersize=4,
                 )
             axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-            axes.set_xscale("log" if chart.log_x else "linear")
-            axes.set_yscale("log" if chart.log_y else "linear")
+            for axis, log in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
+                if log:
+                    _make_logarithmic(axis)
             if len(chart.series) > 1:
                 axes.legend()
     return figure
+
+
+def _make_logarithmic(axis: Any) -> None:
+    """A logarithmic scale with plain numbers: the style has mathematical text switched off."""
+    from matplotlib.ticker import LogFormatter
+
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
 
 def save_charts(charts: Sequence[Chart], file: Path) -> None:
@@ -67,9 +76,6 @@ def save_charts(charts: Sequence[Chart], file: Path) -> None:
     Raises:
         InputError: if the suffix is another, or there are no charts.
     """
-    if file.suffix.lower() not in _FORMATS:
-        raise InputError(f"expected a file that ends in {', '.join(_FORMATS)}, got '{file}'")
-    from matplotlib import rc_context
+    from thalweg.plots.files import write_figure
 
-    with rc_context(rc()):
-        charts_figure(charts).savefig(file, dpi=150)
+    write_figure(charts_figure(charts), file)

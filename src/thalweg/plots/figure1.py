@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from thalweg.errors import InputError
 from thalweg.parameters import replacing
 from thalweg.plots.figure1_info import Figure1Info, Point, PowerLaw, Series
-from thalweg.plots.profile import render
+from thalweg.plots.files import render
 from thalweg.plots.style import LIGHT, Palette, rc
 from thalweg.study.summary import Mean
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +10,19 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from thalweg.connect import Connection
-from thalweg.errors import InputError
-from thalweg.parameters import replacing
+from thalweg.plots.figure import LOG_RATIO, new_figure
+from thalweg.plots.files import write_figure
 from thalweg.plots.profile_info import ProfileInfo, Step, compute_profile
 from thalweg.plots.style import LIGHT, Palette, rc
 
-# Values that span more than this ratio are drawn on a logarithmic axis.
-_LOG_RATIO = 10.0
 # Bounds drawn one by one; of a longer string, several together.
 _STEPS = 400
 _DASHES = (0, (4, 2))
 _STRAIGHT = "straight line A to B"
-_FORMATS = (".png", ".svg", ".pdf")
 
 
 def draw_profile(info: ProfileInfo, axes: Sequence[Axes], palette: Palette = LIGHT) -> None:
@@ -58,9 +53,8 @@ def profile_figure(info: ProfileInfo, palette: Palette = LIGHT) -> Figure:
     Returns:
         The figure, bound to no window.
     """
+    figure = new_figure(6.6, 8.4, palette)
     with mpl.rc_context(rc(palette)):
-        figure = Figure(figsize=(6.6, 8.4), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.subplots(3, 1, sharex=True, height_ratios=(4, 3, 4))
         draw_profile(info, list(axes), palette)
     return figure
@@ -76,32 +70,7 @@ def save_profile(connection: Connection, file: str | Path) -> None:
     Raises:
         InputError: if the connection has no profile, or the file cannot be written.
     """
-    file = Path(file)
-    if file.suffix not in _FORMATS:
-        raise InputError(
-            f"expected a picture named {', '.join(_FORMATS)}, got {file.name}: rename it"
-        )
-    content = render(profile_figure(compute_profile(connection)), file.suffix[1:])
-    with replacing(file) as temporary:
-        temporary.write_bytes(content)
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """A figure as the bytes of a file, the same for the same figure.
-
-    Args:
-        figure: to render.
-        kind: ``"png"``, ``"svg"`` or ``"pdf"``.
-    """
-    buffer = io.BytesIO()
-    undated = {
-        "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
-        "pdf": {"CreationDate": None},
-    }.get(kind)
-    with mpl.rc_context(rc()):
-        figure.savefig(buffer, format=kind, dpi=150, metadata=undated,
-                       facecolor=figure.get_facecolor())  # fmt: skip
-    return buffer.getvalue()
+    write_figure(profile_figure(compute_profile(connection)), file)
 
 
 def _draw_whole(info: ProfileInfo, axes: Axes, palette: Palette) -> None:
@@ -169,7 +138,7 @@ def _line(
 def _finish(axes: Axes, name: str, values: Sequence[float | None]) -> None:
     """Label the vertical axis, choose its scale, and say what could not be drawn."""
     shown = [value for value in values if value is not None]
-    if shown and min(shown) > 0 and max(shown) > _LOG_RATIO * min(shown):
+    if shown and min(shown) > 0 and max(shown) > LOG_RATIO * min(shown):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")

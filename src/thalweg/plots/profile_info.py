@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from thalweg.connect import Connection, Profile
 from thalweg.errors import InputError
+from thalweg.plots.table import Table
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,18 @@ def compute_profile(connection: Connection) -> ProfileInfo:
         bounds=_bounds(connection),
         certificate=connection.certificate,
         connected=connection.connected,
+    )
+
+
+def profile_table(info: ProfileInfo) -> Table:
+    """All curves of a profile, one row a point of the path."""
+    curves = dict.fromkeys((info.criterion, *info.losses))
+    names = [f"{curve.name}{where}" for curve in curves for where in ("", ", straight line")]
+    columns = [values for curve in curves for values in (curve.path, curve.straight)]
+    beads = [t in set(info.beads) for t in info.t]
+    return Table(
+        ("fraction of the length", *names, "model"),
+        list(zip(info.t, *columns, beads, strict=True)),
     )
 
 

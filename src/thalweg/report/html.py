@@ -78,7 +78,7 @@ def _figure(connection: Connection) -> str:
     if connection.profile is None:
         return '<p class="note">No profile was evaluated for this connection.</p>'
     from thalweg.plots import compute_profile, profile_figure
-    from thalweg.plots.profile import render
+    from thalweg.plots.files import render
     from thalweg.plots.style import LIGHT
 
     info = compute_profile(connection)

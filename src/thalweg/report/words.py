@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from thalweg.connect import Connection, Outcome
+
+if TYPE_CHECKING:
+    from thalweg.plots import MethodRow
 
 MEANING = {
     "sampled": "an adaptive estimate from samples, not a proof",
@@ -39,8 +45,11 @@ def answer(connection: Connection) -> str:
     stays = f"{criterion(connection)} at or below {level} ({connection.certificate} certificate)"
     if connection.beads == 0:
         return f"Connected: the straight line between the two models keeps {stays}."
+    path = f"a path through {count(connection.beads, 'bead')}"
+    if connection.path.kind == "bezier":
+        path = f"a Bézier curve with {count(connection.beads, 'control point')}"
     return (
-        f"Connected: a path through {count(connection.beads, 'bead')}, "
+        f"Connected: {path}, "
         f"{connection.normalized_length:.4g} times as long as the straight line, keeps {stays}."
     )
 
@@ -74,6 +83,41 @@ def facts(connection: Connection) -> list[tuple[str, str]]:
         ("time", f"{seconds['total']:.1f} s ({seconds['training']:.1f} s training, "
                  f"{seconds['certifying']:.1f} s certifying)"),
     ]  # fmt: skip
+
+
+def comparison_rows(connections: Sequence[Connection]) -> list[tuple[str, ...]]:
+    """A comparison of methods as a table of words: the header, then one row a method.
+
+    Args:
+        connections: of one pair, by several methods.
+
+    Raises:
+        InputError: if they do not belong together.
+    """
+    # Imported here: matplotlib takes a second, which other words should not wait for.
+    from thalweg.plots import compute_comparison
+
+    info = compute_comparison(connections)
+    return [
+        ("method", "outcome", "barrier", "bound", "normalized length", "beads",
+         "gradient samples", "criterion samples", "bound samples", "seconds"),
+        *(
+            (
+                row.method, row.outcome, f"{row.barrier:.4g}",
+                "none" if row.bound is None else f"{row.bound:.4g} ({row.certificate})",
+                _length(row), str(row.beads), f"{row.gradient_samples:,}",
+                f"{row.criterion_samples:,}", f"{row.bound_samples:,}", f"{row.seconds:.1f}",
+            )
+            for row in info.rows
+        ),
+    ]  # fmt: skip
+
+
+def _length(row: MethodRow) -> str:
+    if row.normalized_length is None:
+        return "none"
+    before = "" if row.tightened_from is None else f" (before {row.tightened_from:.3f})"
+    return f"{row.normalized_length:.3f}{before}"
 
 
 def criterion(connection: Connection) -> str:

@@ -3,6 +3,7 @@
 Not imported by ``import thalweg``: it needs SQLAlchemy.
 """
 
+from thalweg.study.atlas import atlas_names, load_atlas, run_atlas
 from thalweg.study.builtin import load_study, study_names
 from thalweg.study.results import Row
 from thalweg.study.run import StudyProgress, run_study
@@ -15,7 +16,10 @@ __all__ = [
     "Study",
     "StudyProgress",
     "Tally",
+    "atlas_names",
+    "load_atlas",
     "load_study",
+    "run_atlas",
     "run_study",
     "study_names",
 ]

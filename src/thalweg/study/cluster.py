@@ -66,7 +66,7 @@ def work_on_cluster(
             f"expected distributed for --scheduler, got '{error}': pip install thalweg[distributed]"
         ) from error
     try:
-        client: Any = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
+        client: Any = Client(scheduler, timeout=_PATIENCE)
     except (OSError, ValueError, TimeoutError) as error:
         raise InputError(
             f"expected a Dask scheduler at {scheduler}, got '{describe(error)}': start one with "

@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from thalweg.connect import (
-    METHODS,
     Budget,
     Connection,
     Method,
     Progress,
     TrainingError,
     connect_pairs,
+    make_method,
     train_all,
     versions,
 )
@@ -147,7 +147,7 @@ def _objective(built: Built, *, plain: bool) -> Objective:
 
 
 def _method(setting: Connecting) -> Method:
-    return cast(Any, METHODS[setting.method.name])(**setting.method.options)
+    return make_method(setting.method.name, **setting.method.options)
 
 
 def _hindrance(objective: Objective, level: float, ends: Sequence[Tensor | None]) -> Cell | None:

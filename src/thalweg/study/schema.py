@@ -104,6 +104,39 @@ needs = Table(
     Column("needed", ForeignKey("batches.id"), primary_key=True),
 )  # fmt: skip
 
+# Atlases of many minima, see `atlas`.
+atlases = Table(
+    "atlases", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("definition", Text, nullable=False),
+)  # fmt: skip
+
+minima = Table(
+    "minima", metadata,
+    Column("atlas", ForeignKey("atlases.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("seed", BigInteger, nullable=False),
+    Column("criterion", Double, nullable=False),
+)  # fmt: skip
+
+links = Table(
+    "links", metadata,
+    Column("id", Integer, primary_key=True),
+    Column("atlas", ForeignKey("atlases.id"), nullable=False),
+    Column("a", Integer, nullable=False),
+    Column("b", Integer, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Column("level", Double),  # null where no path was found
+    Column("certificate", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("beads", Integer, nullable=False),
+    Column("normalized_length", Double),
+    Column("gradient_samples", BigInteger, nullable=False),
+    Column("criterion_samples", BigInteger, nullable=False),
+    Index("links_by_atlas", "atlas"),
+)  # fmt: skip
+
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
 """From a version to the next: a function that changes the tables within the transaction."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from thalweg.connect import METHODS, Budget
+from thalweg.connect import Budget, method_names
 from thalweg.errors import InputError
 
 Protocol = Literal["strict", "paper"]
@@ -108,7 +108,7 @@ class Search(Strict):
     """One method of a study.
 
     Attributes:
-        name: in :data:`thalweg.connect.METHODS`.
+        name: in :func:`thalweg.connect.method_names`.
         options: of the method; under the protocol of the paper also ``mult``.
     """
 
@@ -118,8 +118,8 @@ class Search(Strict):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in METHODS:
-            raise ValueError(f"expected a method among {', '.join(METHODS)}, got '{name}'")
+        if name not in method_names():
+            raise ValueError(f"expected a method among {', '.join(method_names())}, got '{name}'")
         return name
 
     @property
@@ -149,7 +149,7 @@ class Study(Strict):
         seed: the first seed s.
         certificate: None: the task's.
         pool: cells of one problem, threshold, method and protocol that are computed together, at
-            most; None: 20, or 1 for models trained on minibatches. What is computed together is
+            most; None: 10, or 1 for models trained on minibatches. What is computed together is
             part of what a result depends on: see :mod:`thalweg.study.plan`.
         paths: whether the path of each cell is kept beside the store.
         limits: of each search.

@@ -132,13 +132,13 @@ class Store:
         self.files = files
         if files is None and url.get_backend_name() == "sqlite":
             self.files = Path(str(url.database) + ".files")
-        self._engine = connect(url, create=create)
-        with writing(self._engine) as database:
+        self.engine = connect(url, create=create)
+        with writing(self.engine) as database:
             prepare(database)
 
     def close(self) -> None:
         """Let go of the database."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     # ------------------------------------------------------------------ what is to be done
 
@@ -152,12 +152,12 @@ class Store:
         Raises:
             InputError: if the store has cells of that name with other settings.
         """
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             register(database, study, planned)
 
     def studies(self) -> dict[str, Tally]:
         """Names of the studies, and how far they have come."""
-        with reading(self._engine) as database:
+        with reading(self.engine) as database:
             names = database.execute(select(studies.c.name).order_by(studies.c.id)).scalars()
             return {name: _tally(database, _study(database, name)) for name in names}
 
@@ -167,7 +167,7 @@ class Store:
         Raises:
             InputError: if the store has no such study.
         """
-        with reading(self._engine) as database:
+        with reading(self.engine) as database:
             return database.execute(
                 select(studies.c.specification).where(studies.c.id == _study(database, study))
             ).scalar_one()
@@ -178,7 +178,7 @@ class Store:
         Raises:
             InputError: if the store has no such study.
         """
-        with reading(self._engine) as database:
+        with reading(self.engine) as database:
             return _tally(database, _study(database, study))
 
     # ------------------------------------------------------------------------ who is doing it
@@ -193,7 +193,7 @@ class Store:
         Raises:
             InputError: if the store has no such study.
         """
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             self._reclaim(database)
             number = _study(database, study)
             batch = self._take(database, number, worker)
@@ -201,7 +201,7 @@ class Store:
 
     def renew(self, worker: str) -> None:
         """Prolong the leases of a worker."""
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             database.execute(
                 update(batches)
                 .where(batches.c.worker == worker, batches.c.state == RUNNING)
@@ -210,7 +210,7 @@ class Store:
 
     def give_back(self, claim: Claim) -> None:
         """Own a batch no longer, as if it had not been claimed."""
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             database.execute(
                 update(batches)
                 .where(_owned(claim))
@@ -226,7 +226,7 @@ class Store:
             reason: in one sentence.
             final: whether it is not to be tried again.
         """
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             row = database.execute(select(batches).where(_owned(claim))).one_or_none()
             if row is not None:
                 _lose(database, row, reason, final=final)
@@ -246,7 +246,7 @@ class Store:
         for key, network in trained.items():
             if network.theta is not None:
                 self.save_network(key, network.theta)
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             if not _end(database, claim):
                 return False
             for key, network in trained.items():
@@ -275,7 +275,7 @@ class Store:
         for number, cell in results.items():
             if cell.connection is not None:
                 cell.connection.save(self.path_folder(number))
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             if not _end(database, claim):
                 return False
             for number, cell in results.items():
@@ -311,7 +311,7 @@ class Store:
         Raises:
             InputError: if the store has no such study.
         """
-        with reading(self._engine) as database:
+        with reading(self.engine) as database:
             found = database.execute(
                 select(cells, batches.c.state)
                 .join(batches, cells.c.batch == batches.c.id)
@@ -324,7 +324,7 @@ class Store:
 
     def network(self, key: str) -> Tensor | None:
         """Weights `[p]` of a network; None if it was not trained."""
-        with reading(self._engine) as database:
+        with reading(self.engine) as database:
             trained = database.execute(
                 select(networks.c.trained).where(networks.c.key == key)
             ).scalar()
@@ -333,7 +333,7 @@ class Store:
     def give_network(self, key: str, theta: Tensor) -> None:
         """Add a network that needs no training."""
         self.save_network(key, theta)
-        with writing(self._engine) as database:
+        with writing(self.engine) as database:
             add_given(database, key)
 
     def save_network(self, key: str, theta: Tensor) -> None:
@@ -343,6 +343,10 @@ class Store:
     def path_folder(self, cell: int) -> Path:
         """Where the path of a cell is, or would be."""
         return self._folder() / "paths" / str(cell)
+
+    def atlas_folder(self, atlas: int) -> Path:
+        """Where minima and paths of an atlas are, or would be."""
+        return self._folder() / "atlases" / str(atlas)
 
     def _network_file(self, key: str) -> Path:
         return self._folder() / "networks" / f"{key}.safetensors"

@@ -3,6 +3,7 @@
 from thalweg.topology.atlas import Atlas, Link, explore, link_of
 from thalweg.topology.barriers import check_levels, components, minimax
 from thalweg.topology.disconnectivity import Node, disconnectivity_graph
+from thalweg.topology.export import to_networkx, to_pathsample
 from thalweg.topology.persistence import Pair, sublevel_persistence
 
 __all__ = [
@@ -17,4 +18,6 @@ __all__ = [
     "link_of",
     "minimax",
     "sublevel_persistence",
+    "to_networkx",
+    "to_pathsample",
 ]

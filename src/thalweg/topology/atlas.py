@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 from torch import Tensor
 
+from thalweg import symmetry
 from thalweg.certify import NotApplicable, obstruct
 from thalweg.connect import Budget, Connection, connect_pairs
 from thalweg.connect.driver import Method
@@ -48,7 +49,7 @@ class Link:
     certificate: str
     outcome: str
     beads: int
-    normalized_length: float
+    normalized_length: float | None
     gradient_samples: int
     criterion_samples: int
 
@@ -71,6 +72,8 @@ class Atlas:
             of the two where no argument applies.
         links: every attempt, in order.
         criterion: name and split of what the levels are of.
+        aligned: whether one end of every path was moved by the symmetries of the network, so that
+            levels and components are those up to symmetry.
     """
 
     thetas: Tensor
@@ -79,6 +82,7 @@ class Atlas:
     lower: Levels
     links: tuple[Link, ...]
     criterion: dict[str, str] = field(default_factory=dict)
+    aligned: bool = False
 
     @property
     def direct(self) -> Levels:
@@ -140,6 +144,7 @@ def explore(
     *,
     method: str | Method = "greedy",
     certificate: str = "proved",
+    align: bool | str = False,
     attempts: int | None = None,
     obstructions: bool = True,
     seed: int = 0,
@@ -163,6 +168,8 @@ def explore(
         levels: to look at, positive, in any order.
         method: of :func:`thalweg.connect`.
         certificate: see :func:`thalweg.connect`.
+        align: of :func:`thalweg.connect`: move one minimum of each pair by the symmetries of the
+            network. Components are then those up to symmetry, and obstructions say nothing.
         attempts: searches a level may take; None: three for each minimum.
         obstructions: whether to look for proofs that two minima are not joined.
         seed: of minibatches and dropout.
@@ -198,11 +205,12 @@ def explore(
     atlas = Atlas(
         thetas=points,
         energies=energies,
-        straight=straight_levels(objective, points),
-        lower=lower_levels(objective, points, energies) if obstructions
+        straight=straight_levels(objective, points, align),
+        lower=lower_levels(objective, points, energies) if obstructions and not align
         else np.maximum.outer(energies, energies),
         links=tuple(known),
         criterion={"name": objective.criterion.name, "split": objective.criterion.split},
+        aligned=bool(align),
     )  # fmt: skip
     for level in ladder:
         left = 3 * len(points) if attempts is None else attempts
@@ -214,7 +222,7 @@ def explore(
             left -= len(pairs)
             found = connect_pairs(
                 objective, [(points[a], points[b]) for a, b in pairs], threshold=level,
-                method=method, certificate=certificate, seed=seed, budget=budget,
+                method=method, certificate=certificate, align=align, seed=seed, budget=budget,
             )  # fmt: skip
             for (a, b), connection in zip(pairs, found, strict=True):
                 link = link_of(a, b, connection)
@@ -261,12 +269,15 @@ def promising(atlas: Atlas, level: float) -> list[tuple[int, int]]:
     return [(min(a, b), max(a, b)) for _, a, b in edges]
 
 
-def straight_levels(objective: Objective, thetas: Tensor, points: int = 9) -> Levels:
+def straight_levels(
+    objective: Objective, thetas: Tensor, align: bool | str = False, points: int = 9
+) -> Levels:
     """The highest value seen on the straight line between each two models.
 
     Args:
         objective: whose criterion.
         thetas: `[m, p]`.
+        align: whether, and by which method, one of the two is aligned to the other before.
         points: evaluated on each line, ends aside.
 
     Returns:
@@ -277,7 +288,11 @@ def straight_levels(objective: Objective, thetas: Tensor, points: int = 9) -> Le
     levels = np.zeros((m, m))
     for i in range(m):
         for j in range(i):
-            values = objective.criterion_of(thetas[i] + t * (thetas[j] - thetas[i])).values
+            end = thetas[i]
+            if align is not False:
+                method = "weights" if align is True else align
+                end = symmetry.align(objective, thetas[j], end, method).theta
+            values = objective.criterion_of(thetas[j] + t * (end - thetas[j])).values
             levels[i, j] = levels[j, i] = float(values.max().nan_to_num(math.inf))
     return levels
 

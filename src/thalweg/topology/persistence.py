@@ -75,7 +75,7 @@ def sublevel_persistence(values: ArrayLike, least: float = 0.0) -> tuple[Pair, .
     ranks = np.empty(heights.size)
     ranks[order] = np.arange(heights.size)
     complex_ = CubicalComplex(vertices=ranks.reshape(heights.shape))
-    complex_.compute_persistence(homology_coeff_field=2, min_persistence=-1.0)
+    complex_.compute_persistence(homology_coeff_field=2, min_persistence=-1)
     pairs = []
     for birth, death in complex_.persistence_intervals_in_dimension(0):
         born = order[int(birth)]

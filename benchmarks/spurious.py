@@ -38,7 +38,7 @@ def run(
     begin, wall = time.process_time(), time.perf_counter()
     ends = descend(start)
     seconds, wall = time.process_time() - begin, time.perf_counter() - wall
-    spurious = ends.converged & ~ends.below
+    spurious = ends.same_basin & ~ends.below
     few = start[:loop]
     torch_ends, steps, torch_seconds = _loop(list(few), lambda w: gradient(w[None])[0])
     _, _, numpy_seconds = _loop([each.numpy() for each in few], numpy_gradient)

@@ -109,6 +109,12 @@ def test_all_cells_are_computed_and_proved_and_their_paths_kept(toy, store):
         torch.testing.assert_close(connection.path.points[0], end)
 
 
+def test_a_study_runs_on_every_backend(toy, open_store):
+    study = toy(**{"[0.3, 0.2]": "[0.3]", "pairs = 4": "pairs = 2"})
+    assert run_study(study, open_store(), threads=1).done == 2
+    assert all(row.connected for row in open_store().rows("toy"))
+
+
 def test_what_is_done_is_not_done_again(toy, store, monkeypatch):
     study = toy()
     run_study(study, store, threads=1)

@@ -162,10 +162,10 @@ def test_the_published_constants_of_the_convolutional_networks():
 
 
 def test_batches_do_not_depend_on_how_far_the_study_is_extended():
-    small = plan(QUADRATIC.varied(pairs=20, thresholds=[0.1]))
-    large = plan(QUADRATIC.varied(pairs=50, thresholds=[0.1]))
-    assert [len(batch.networks) for batch in large if batch.networks] == [40, 40, 20]
-    assert [len(batch.cells) for batch in large if batch.cells] == [20, 20, 10]
+    small = plan(QUADRATIC.varied(pairs=10, thresholds=[0.1]))
+    large = plan(QUADRATIC.varied(pairs=25, thresholds=[0.1]))
+    assert [len(batch.networks) for batch in large if batch.networks] == [20, 20, 10]
+    assert [len(batch.cells) for batch in large if batch.cells] == [10, 10, 5]
     assert small[0] == large[0]
     assert next(batch for batch in small if batch.cells) in large
 

@@ -8,7 +8,8 @@ from thalweg.certify import Obstructed, exact_maximum, obstruct
 from thalweg.certify.shallow import Shallow
 from thalweg.errors import InputError
 from thalweg.theory import get_statement
-from thalweg.theory.appendix_e1 import CYCLE, SWAP, CyclicTask, highest, lowest_string
+from thalweg.theory.appendix_e1 import CYCLE, SWAP, CyclicTask
+from thalweg.theory.strings import highest, lowest_string
 
 
 def determinants(task, vertices, parts=5):

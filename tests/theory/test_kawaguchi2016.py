@@ -89,7 +89,8 @@ def test_searches_from_one_seed_end_at_the_same_points():
 
 
 @pytest.mark.parametrize(
-    "options", [{"hidden": 0}, {"hidden": 9}, {"outputs": 5}, {"starts": 0}, {"width": -1}]
+    "options",
+    [{"hidden": 0}, {"hidden": 9}, {"outputs": 5}, {"starts": 0}, {"width": -1}, {"seed": -1}],
 )
 def test_bad_input_is_refused(options):
     with pytest.raises(InputError, match="expected"):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, hessian, vmap
+from torch.func import functional_call, grad, jacrev, vmap
 
 from thalweg.errors import InputError
 from thalweg.objective import Objective
@@ -115,7 +115,7 @@ def _loss_curvature(loss: Any, output: Tensor, target: Tensor) -> tuple[Tensor, 
     def single(row: Tensor, label: Tensor) -> Tensor:
         return loss(row[None], label[None]).mean()
 
-    curved = vmap(hessian(single))(output, target)
+    curved = vmap(jacrev(grad(single)))(output, target)
     size = output[0].numel()
     return torch.linalg.eigh(curved.reshape(len(output), size, size))
 

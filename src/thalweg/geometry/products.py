@@ -29,8 +29,8 @@ from thalweg.parameters import Source
 Matrix = Literal["hessian", "gauss-newton"]
 MATRICES = ("hessian", "gauss-newton")
 
-# Examples of a chunk, and bytes of kept graphs.
-_CHUNK = 2048
+# Examples of a chunk, whose activations fit the cache, and bytes of kept graphs.
+_CHUNK = 256
 _KEPT = 2 << 30
 
 
@@ -276,6 +276,8 @@ def _grad(
     *,
     create_graph: bool = False,
 ) -> list[Tensor]:
+    if not any(t.requires_grad for t in outputs):  # parameters that nothing uses
+        return [torch.zeros_like(t) for t in inputs]
     found = torch.autograd.grad(
         outputs, inputs, vectors, retain_graph=True, create_graph=create_graph, allow_unused=True
     )

@@ -133,7 +133,7 @@ def spectrum(
         >>> x, y = torch.eye(2), torch.zeros(2, 1)
         >>> objective = Objective(nn.Linear(2, 1), nn.functional.mse_loss, train=(x, y))
         >>> found = spectrum(objective, torch.zeros(3), top=2)
-        >>> [round(value, 6) for value in found.top.tolist()], found.trace.value
+        >>> [round(value, 6) for value in found.top.tolist()], round(found.trace.value, 6)
         ([3.0, 1.0], 4.0)
     """
     curvature = Curvature(objective, model, matrix=matrix, split=split, double=double)

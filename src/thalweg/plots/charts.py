@@ -49,11 +49,21 @@ def charts_figure(charts: Sequence[Chart], palette: Palette = LIGHT) -> Any:
                     markersize=4,
                 )
             axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-            axes.set_xscale("log" if chart.log_x else "linear")
-            axes.set_yscale("log" if chart.log_y else "linear")
+            for axis, log in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
+                if log:
+                    _make_logarithmic(axis)
             if len(chart.series) > 1:
                 axes.legend()
     return figure
+
+
+def _make_logarithmic(axis: Any) -> None:
+    """A logarithmic scale with plain numbers: the style has mathematical text switched off."""
+    from matplotlib.ticker import LogFormatter
+
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
 
 def save_charts(charts: Sequence[Chart], file: Path) -> None:

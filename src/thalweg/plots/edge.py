@@ -30,6 +30,7 @@ def edge_figure(descents: Sequence[Descent], palette: Palette = LIGHT) -> Any:
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     if not descents:
         raise InputError("expected descents to draw, got none")
@@ -48,6 +49,9 @@ def edge_figure(descents: Sequence[Descent], palette: Palette = LIGHT) -> Any:
         sharp.set_ylim(bottom=0)
         sharp.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
         loss.set_yscale("log")
+        loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        loss.yaxis.set_major_formatter("{x:g}")
+        loss.yaxis.set_minor_formatter(NullFormatter())
         loss.set_ylabel("training loss, log scale")
         loss.set_xlabel("steps of full-batch gradient descent")
     return figure

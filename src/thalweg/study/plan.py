@@ -29,7 +29,7 @@ from thalweg.study.problem import Facts, facts
 from thalweg.study.protocol import Rules, rules
 from thalweg.study.spec import Limits, Problem, Search, Strict, Study
 
-_POOL = 20
+_POOL = 10
 
 T = TypeVar("T")
 
@@ -154,7 +154,7 @@ def plan(
         >>> from thalweg.study import load_study
         >>> batches = plan(load_study("figure1-quadratic").varied(pairs=30, thresholds=[0.1]))
         >>> [len(batch.networks) or len(batch.cells) for batch in batches]
-        [40, 20, 20, 10]
+        [20, 20, 20, 10, 10, 10]
     """
     batches: list[Batch] = []
     for problem in study.problems:

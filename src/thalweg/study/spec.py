@@ -149,7 +149,7 @@ class Study(Strict):
         seed: the first seed s.
         certificate: None: the task's.
         pool: cells of one problem, threshold, method and protocol that are computed together, at
-            most; None: 20, or 1 for models trained on minibatches. What is computed together is
+            most; None: 10, or 1 for models trained on minibatches. What is computed together is
             part of what a result depends on: see :mod:`thalweg.study.plan`.
         paths: whether the path of each cell is kept beside the store.
         limits: of each search.

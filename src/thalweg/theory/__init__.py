@@ -8,13 +8,21 @@ from __future__ import annotations
 from thalweg.errors import InputError
 from thalweg.theory.appendix_e1 import PERMUTATION
 from thalweg.theory.auer1996 import AUER_1996
+from thalweg.theory.corollary25 import COROLLARY_25
+from thalweg.theory.karhadkar2023 import KARHADKAR_2023
 from thalweg.theory.kawaguchi2016 import KAWAGUCHI_23
+from thalweg.theory.ntk_distance import NTK_DISTANCE
 from thalweg.theory.prop21 import PROP_21
 from thalweg.theory.prop22 import PROP_22
 from thalweg.theory.prop22_ridge import PROP_22_RIDGE
 from thalweg.theory.prop23 import PROP_23
 from thalweg.theory.safran2018 import SPURIOUS_MINIMA
+from thalweg.theory.section21_orbits import ORBITS
+from thalweg.theory.section231_gaussians import TWO_GAUSSIANS
+from thalweg.theory.section231_mixture import MIXTURE
+from thalweg.theory.section231_tessellation import TESSELLATION
 from thalweg.theory.statement import Chart, Finding, Series, Statement
+from thalweg.theory.theorem24 import THEOREM_24
 
 __all__ = ["Chart", "Finding", "Series", "Statement", "get_statement", "statements"]
 
@@ -23,10 +31,18 @@ _REGISTRY: tuple[Statement, ...] = (
     PROP_22,
     PROP_22_RIDGE,
     PROP_23,
+    THEOREM_24,
+    COROLLARY_25,
+    ORBITS,
+    TWO_GAUSSIANS,
+    TESSELLATION,
+    MIXTURE,
     PERMUTATION,
     KAWAGUCHI_23,
     AUER_1996,
     SPURIOUS_MINIMA,
+    KARHADKAR_2023,
+    NTK_DISTANCE,
 )
 
 

@@ -19,24 +19,22 @@ The control is a cyclic permutation of all three units, which keeps the sign.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from thalweg.certify import NotApplicable, exact_maximum, obstruct
 from thalweg.certify.shallow import Shallow
 from thalweg.connect import Budget, connect
 from thalweg.errors import InputError
-from thalweg.objective import Objective, Training
+from thalweg.objective import Objective
+from thalweg.theory.linear import Matrix
 from thalweg.theory.statement import Chart, Finding, Series, Statement
-
-Matrix = NDArray[np.float64]
+from thalweg.theory.strings import highest, lowest_string, profile_of, relu_objective
 
 SWAP, CYCLE = (1, 0, 2), (1, 2, 0)
 _DRAWS = 500
@@ -84,14 +82,7 @@ class CyclicTask:
         conditions = [np.linalg.cond(_hidden(points, drawn)) for drawn in angles]
         w1 = _directions(angles[int(np.argmin(conditions))])
         target = points[[1, 2, 0]]
-        net = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 2, bias=False))
-        objective = Objective(
-            net.double(),
-            nn.functional.mse_loss,
-            train=(torch.from_numpy(points), torch.from_numpy(target)),
-            training=Training("Adam", learning_rate=1e-2),
-        )
-        return cls(points, w1, objective, _fit(points, w1))
+        return cls(points, w1, relu_objective(points, target, 3), _fit(points, w1))
 
     def permuted(self, order: tuple[int, ...]) -> Tensor:
         """θ with its hidden units in another order, `[12]`."""
@@ -192,73 +183,6 @@ def _fit(points: Matrix, w1: Matrix) -> Tensor:
     """θ with this first layer and no loss."""
     w2 = points[[1, 2, 0]].T @ np.linalg.inv(np.maximum(w1 @ points.T, 0))
     return torch.from_numpy(np.concatenate([w1.ravel(), w2.ravel()]))
-
-
-def lowest_string(
-    objective: Objective, theta_a: Tensor, theta_b: Tensor, *, seed: int, beads: int = 9,
-    steps: int = 600,
-) -> list[Tensor]:  # fmt: skip
-    """A string whose highest points are pushed down, as low as it will go.
-
-    Args:
-        objective: whose criterion.
-        theta_a: one end, `[p]`.
-        theta_b: the other end, `[p]`.
-        seed: of the first beads, near the straight line.
-        beads: intermediate ones.
-        steps: of Adam, on a soft maximum over points of the string.
-
-    Returns:
-        Its vertices, both ends included.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    t = torch.linspace(0, 1, beads + 2, dtype=torch.float64)[1:-1, None]
-    inner = (1 - t) * theta_a + t * theta_b
-    inner += 0.1 * torch.randn(inner.shape, generator=generator, dtype=torch.float64)
-    inner.requires_grad_()
-    shallow = Shallow.of(objective)
-    x, y = torch.from_numpy(shallow.inputs), torch.from_numpy(shallow.target)
-    split = y.shape[1] * len(shallow.weights(theta_a).w1)
-    optimizer = torch.optim.Adam([inner], lr=0.02)
-    between = torch.linspace(0, 1, 6, dtype=torch.float64)[:-1, None, None]
-    for _ in range(steps):
-        string = torch.cat([theta_a[None], inner, theta_b[None]])
-        points = ((1 - between) * string[:-1] + between * string[1:]).flatten(0, 1)
-        w1 = points[:, :-split].unflatten(1, (-1, x.shape[1]))
-        w2 = points[:, -split:].unflatten(1, (y.shape[1], -1))
-        losses = (torch.relu(x @ w1.mT) @ w2.mT - y).square().mean(dim=(1, 2))
-        optimizer.zero_grad()
-        (torch.logsumexp(losses * 50, 0) / 50).backward()
-        optimizer.step()
-    return [theta_a, *inner.detach(), theta_b]
-
-
-def highest(objective: Objective, vertices: list[Tensor]) -> float:
-    """The exact maximum of the criterion along a string."""
-    return max(exact_maximum(objective, a, b).maximum for a, b in itertools.pairwise(vertices))
-
-
-def profile_of(objective: Objective, vertices: list[Tensor], label: str) -> Series:
-    """The criterion along a string, against the fraction of its length.
-
-    Args:
-        objective: whose criterion.
-        vertices: `[p]` each.
-        label: of the series.
-
-    Returns:
-        A series with a dozen points or more.
-    """
-    string = torch.stack(vertices)
-    lengths = torch.linalg.vector_norm(string[1:] - string[:-1], dim=1)
-    knots = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]) / lengths.sum()
-    parts = max(1, 120 // len(lengths))
-    t = torch.arange(parts, dtype=torch.float64)[:, None] / parts
-    inside = [(1 - t) * a + t * b for a, b in itertools.pairwise(string)]
-    places = [a + t[:, 0] * (b - a) for a, b in itertools.pairwise(knots)]
-    values = objective.criterion_of(torch.cat([*inside, string[-1:]])).values[:, 0]
-    at = torch.cat([*places, knots[-1:]])
-    return Series(label=label, x=tuple(at.tolist()), y=tuple(values.tolist()))
 
 
 def check(

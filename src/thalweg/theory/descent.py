@@ -20,12 +20,13 @@ arithmetic: what is proved is up to their rounding.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from thalweg.objective.workers import in_threads, workers
+from thalweg.objective.workers import in_threads
 from thalweg.theory import student_teacher
 
 # Safran & Shamir's: the step, the gradient norm at which a run has converged, and the value at or
@@ -44,8 +45,6 @@ _ROUNDING = 1e-11
 _BLOCK = 24_000
 # Numbers in a stack of Hessians.
 _HESSIANS = 4_000_000
-# Runs that one thread takes: the same whatever the number of threads, as are then the results.
-_PIECE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +108,17 @@ def descend(start: Tensor, *, max_steps: int = 200_000) -> Ends:
         >>> descend(start).converged.all().item()
         True
     """
-    pieces = in_threads(
-        lambda piece: _descend(piece, max_steps), start.split(_PIECE), workers(start.device)
-    )
-    return Ends(
-        **{
-            field.name: torch.cat([getattr(piece, field.name) for piece in pieces])
-            for field in fields(Ends)
-        }
-    )
+    # Operations take less than a millisecond: each on one thread, or all wait at barriers. Blocks
+    # of runs are what goes to several threads.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _descend(start, max_steps, threads)
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _descend(start: Tensor, max_steps: int) -> Ends:
+def _descend(start: Tensor, max_steps: int, threads: int) -> Ends:
     r, n, k = start.shape
     step = step_size(n)
     students = start.clone()
@@ -135,9 +133,7 @@ def _descend(start: Tensor, max_steps: int) -> Ends:
     running = torch.arange(r)
     while len(running):
         now = students[running]
-        for part in now.split(block):
-            for _ in range(_LOOK_EVERY):
-                part.sub_(student_teacher.gradient(part), alpha=step)
+        in_threads(partial(_take_steps, step=step), now.split(block), threads)
         students[running] = now
         steps[running] += _LOOK_EVERY
         slope = _norm(student_teacher.gradient(now))
@@ -168,6 +164,12 @@ def _descend(start: Tensor, max_steps: int) -> Ends:
         climbed=climbed,
         steps=steps,
     )
+
+
+def _take_steps(students: Tensor, step: float) -> None:
+    """Steps of gradient descent from one look to the next, in place."""
+    for _ in range(_LOOK_EVERY):
+        students.sub_(student_teacher.gradient(students), alpha=step)
 
 
 @dataclass(frozen=True)

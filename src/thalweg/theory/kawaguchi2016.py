@@ -152,10 +152,11 @@ def check(
         >>> check(hidden=1, starts=50).values["violations"]
         0
     """
-    if min(hidden, width, inputs, outputs, starts) < 1 or outputs > inputs:
+    if min(hidden, width, inputs, outputs, starts) < 1 or outputs > inputs or seed < 0:
         raise InputError(
             f"expected positive numbers, and at most as many outputs as inputs, got {hidden} "
-            f"hidden layers of {width}, {inputs} inputs, {outputs} outputs and {starts} starts"
+            f"hidden layers of {width}, {inputs} inputs, {outputs} outputs, {starts} starts and "
+            f"seed {seed}"
         )
     if hidden > _MOST_HIDDEN:
         raise InputError(

@@ -141,7 +141,7 @@ def mirrored_hessian(weight: float, n: int) -> tuple[Matrix, Matrix]:
     Returns:
         Gradient `[n]` and Hessian `[n, n]`.
     """
-    h = 1e-4
+    h = 1e-4 * (1 - weight)
 
     def risk(u: Matrix) -> float:
         size = float(np.linalg.norm(u))
@@ -253,7 +253,7 @@ def check(
         },
         charts=(
             Chart(
-                title=f"Local minima near two teachers of {units} units",
+                title=f"Local minima near two teachers, {units} hidden unit{'s' * (units > 1)}",
                 x_label="weight π of the first teacher",
                 y_label="loss",
                 series=tuple(

@@ -6,9 +6,12 @@ Network Optimization*, ICLR 2017) and the field around it.
 
 from thalweg.certify import Certificate, bound_segment
 from thalweg.connect import (
+    AutoNEB,
     BezierCurve,
+    BreadthFirst,
     Budget,
     Connection,
+    Constrained,
     Greedy,
     Linear,
     Outcome,
@@ -20,6 +23,7 @@ from thalweg.connect import (
     load_connection,
     profile,
     register_method,
+    tighten,
     train,
     verify,
 )
@@ -51,12 +55,15 @@ from thalweg.symmetry import Alignment, align, repair
 __all__ = [
     "PCA",
     "Alignment",
+    "AutoNEB",
     "Bezier",
     "BezierCurve",
+    "BreadthFirst",
     "Budget",
     "Calibration",
     "Certificate",
     "Connection",
+    "Constrained",
     "Criterion",
     "Curvature",
     "Frame",
@@ -98,6 +105,7 @@ __all__ = [
     "save_path",
     "spectrum",
     "surface",
+    "tighten",
     "train",
     "verify",
 ]

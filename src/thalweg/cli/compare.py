@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 
 import thalweg
-from thalweg.cli.connect import CHECKPOINT, Certificate, Fallback, MaxBeads, complete
+from thalweg.cli.connect import (
+    CHECKPOINT,
+    Align,
+    Certificate,
+    Fallback,
+    MaxBeads,
+    Tighten,
+    complete,
+)
 from thalweg.cli.console import print_facts, print_json, print_table
 from thalweg.cli.options import (
     DataDir,
@@ -30,7 +38,7 @@ from thalweg.cli.output import check_comparison, save_comparison
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
 from thalweg.connect import Callback, check_threshold, method_names
-from thalweg.report import comparison_rows
+from thalweg.report import MEANING, comparison_rows, criterion
 
 
 def compare(
@@ -49,6 +57,8 @@ def compare(
     ] = None,
     certificate: Certificate = None,
     fallback: Fallback = True,
+    align: Align = False,
+    tighten: Tighten = False,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -90,7 +100,7 @@ def compare(
         found = thalweg.compare(
             loaded.objective, a, b, threshold=level, methods=chosen,
             certificate=certificate or loaded.certificate, fallback=fallback, seed=seed,
-            budget=budget, started=started,
+            budget=budget, started=started, align=align, tighten=tighten,
         )  # fmt: skip
     found = [complete(connection, loaded, 0, context.obj) for connection in found]
     files = [] if out is None else save_comparison(found, out)
@@ -98,9 +108,14 @@ def compare(
         print_json({"connections": [connection.document() for connection in found]})
         return
     header, *rows = comparison_rows(found)
-    print_table(header, rows)
-    if out is not None:
-        print_facts([("files", f"{out}: {', '.join(files)}")])
+    print_table(header, rows, lines=False)
+    kind = found[0].certificate
+    print_facts([
+        ("held against", f"{criterion(found[0])} at or below {level:g} on the whole path"),
+        ("bounds", f"{kind}: {MEANING[kind]}"),
+        ("length", "normalized: 1 is the straight line"),
+        *([("files", f"{out}: {', '.join(files)}")] if files else []),
+    ])  # fmt: skip
 
 
 def _names(methods: str | None) -> Sequence[str]:

@@ -49,6 +49,22 @@ Fallback = Annotated[
         help="Sample where an operation of the network has no rule for a proof, and say so."
     ),
 ]
+Align = Annotated[
+    bool,
+    typer.Option(
+        "--align",
+        help="First move B by the symmetries of the network to lie near A: what is connected "
+        "then is connected up to symmetry.",
+    ),
+]
+Tighten = Annotated[
+    bool,
+    typer.Option(
+        "--tighten",
+        help="Make a path that was found shorter, without leaving the level set; the record has "
+        "both lengths.",
+    ),
+]
 MaxBeads = Annotated[int, typer.Option(min=0, metavar="N", help="Intermediate models on the path.")]
 
 
@@ -75,14 +91,8 @@ def connect(
             help="Where a refused segment gets its bead; default: the task's.",
         ),
     ] = None,
-    align: Annotated[
-        bool,
-        typer.Option(
-            "--align",
-            help="First move B by the symmetries of the network to lie near A: what is connected "
-            "then is connected up to symmetry.",
-        ),
-    ] = False,
+    tighten: Tighten = False,
+    align: Align = False,
     seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the result; a connection is replaced.")
@@ -120,7 +130,7 @@ def connect(
         connection = thalweg.connect(
             loaded.objective, a, b, threshold=level, method=chosen,
             certificate=certificate or loaded.certificate, fallback=fallback,
-            seed=seed, budget=budget, progress=display.search, align=align,
+            seed=seed, budget=budget, progress=display.search, align=align, tighten=tighten,
         )  # fmt: skip
     connection = complete(connection, loaded, profile_points, context.obj)
     files = save_connection(connection, out)

@@ -52,9 +52,13 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
         _console().print(line, soft_wrap=True)
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table with a header."""
-    table = Table(show_edge=False, header_style="bold", show_lines=True)
+def print_table(
+    columns: Iterable[str], rows: Iterable[Iterable[str]], *, lines: bool = True
+) -> None:
+    """Print a table with a header; without lines, where it is to fit into 80 columns."""
+    table = Table(show_edge=False, header_style="bold", show_lines=lines)
+    if not lines:
+        table.box, table.padding = None, (0, 1, 0, 0)
     for i, name in enumerate(columns):
         # The first column names the row, for the reader to copy: it is not broken.
         table.add_column(name, overflow="fold", no_wrap=i == 0)

@@ -1,11 +1,12 @@
 """Find paths below a threshold: the methods, one a file, on one driver loop."""
 
-from thalweg.connect.api import check_threshold, connect, connect_pairs, versions
+from thalweg.connect.api import check_threshold, connect, connect_pairs
 from thalweg.connect.budget import Budget, Callback, Progress
 from thalweg.connect.compare import compare
 from thalweg.connect.connection import (
     PLANE_FILES,
     PLANE_VALUES,
+    RECORD_FILE,
     Connection,
     Counts,
     Endpoint,
@@ -14,7 +15,10 @@ from thalweg.connect.connection import (
     check_output,
     load_connection,
 )
+from thalweg.connect.draxler2018autoneb import AutoNEB
 from thalweg.connect.driver import Method, Search
+from thalweg.connect.freeman2017breadth import BreadthFirst
+from thalweg.connect.freeman2017constrained import Constrained
 from thalweg.connect.freeman2017greedy import Greedy
 from thalweg.connect.garipov2018curve import BezierCurve, PolygonalChain
 from thalweg.connect.goodfellow2015linear import Linear
@@ -25,8 +29,11 @@ from thalweg.connect.methods import (
     option_names,
     register_method,
 )
+from thalweg.connect.moving import Moving
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile, replaced_segments
+from thalweg.connect.record import versions
+from thalweg.connect.shorten import tighten
 from thalweg.connect.training import Trained, TrainingError, train, train_all
 from thalweg.connect.verify import Verification, verify
 
@@ -34,15 +41,20 @@ __all__ = [
     "METHODS",
     "PLANE_FILES",
     "PLANE_VALUES",
+    "RECORD_FILE",
+    "AutoNEB",
     "BezierCurve",
+    "BreadthFirst",
     "Budget",
     "Callback",
     "Connection",
+    "Constrained",
     "Counts",
     "Endpoint",
     "Greedy",
     "Linear",
     "Method",
+    "Moving",
     "Outcome",
     "PolygonalChain",
     "Profile",
@@ -64,6 +76,7 @@ __all__ = [
     "profile",
     "register_method",
     "replaced_segments",
+    "tighten",
     "train",
     "train_all",
     "verify",

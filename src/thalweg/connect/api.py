@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,17 +12,17 @@ from torch import Tensor
 from thalweg.certify import certifier, unsupported
 from thalweg.connect.aligned import move_ends, say_moved
 from thalweg.connect.budget import Budget, Callback
-from thalweg.connect.connection import Connection, Counts, endpoint
+from thalweg.connect.connection import Connection
 from thalweg.connect.driver import Method, Search, run
 from thalweg.connect.memory import allot
 from thalweg.connect.methods import make_method
 from thalweg.connect.outcome import Outcome
 from thalweg.connect.profile import profile
-from thalweg.connect.string import String
+from thalweg.connect.record import record
+from thalweg.connect.shorten import tighten as shorten
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.parameters import Source
-from thalweg.paths import Bezier, Path, Polygonal
 
 # Relative distance to the threshold at which rounding hides on which side of it a value lies.
 _ROUNDING = 1e-9
@@ -44,6 +42,7 @@ def connect(
     progress: Callback | None = None,
     profile_points: int = 0,
     align: bool | str = False,
+    tighten: bool = False,
 ) -> Connection:
     """Find a path between two models on which the criterion stays at or below a threshold.
 
@@ -63,6 +62,7 @@ def connect(
             0: not at all.
         align: move model B by the symmetries of the network to lie near A before the search
             (:func:`thalweg.align`): True or ``"weights"``, or ``"activations"``.
+        tighten: make a path that was found shorter (:func:`thalweg.tighten`).
 
     Returns:
         The connection; its outcome says how the search ended.
@@ -83,7 +83,7 @@ def connect(
     return connect_pairs(
         objective, [(model_a, model_b)], threshold=threshold, method=method,
         certificate=certificate, fallback=fallback, seed=seed, budget=budget, progress=progress,
-        profile_points=profile_points, align=align,
+        profile_points=profile_points, align=align, tighten=tighten,
     )[0]  # fmt: skip
 
 
@@ -100,6 +100,7 @@ def connect_pairs(
     progress: Callback | None = None,
     profile_points: int = 0,
     align: bool | str = False,
+    tighten: bool = False,
 ) -> list[Connection]:
     """Connect many pairs at once: the beads of all of them train as one pool.
 
@@ -115,6 +116,7 @@ def connect_pairs(
         progress: see :func:`connect`.
         profile_points: see :func:`connect`.
         align: see :func:`connect`.
+        tighten: see :func:`connect`.
 
     Returns:
         One connection a pair, in order.
@@ -151,22 +153,20 @@ def connect_pairs(
             search.certify([string])
             search.end(string, Outcome.IDENTICAL, "the endpoints are equal: a path of length 0")
     run(chosen, search)
-    settings = {
-        **chosen.settings(),
-        "budget": vars(budget).copy(),
-        "training": {**vars(objective.training), "options": dict(objective.training.options)},
-        "plans": objective.plans,
-        "device": str(objective.device),
-        "threads": torch.get_num_threads(),
-        "fallback": None if why_not is None else str(why_not),
-    }
-    points = search.store.stacks([string.numbers for string in search.strings])
-    connections = [
-        _connection(search, string, ends, chosen, certificate, seed, settings,
-                    _path(string, own, objective), profile_points)
-        for string, ends, own in zip(search.strings, values, points, strict=True)
-    ]  # fmt: skip
-    return [say_moved(c, move) for c, move in zip(connections, moves, strict=True)]
+    found = record(search, chosen, certificate, None if why_not is None else str(why_not))
+    if tighten:
+        found = [
+            shorten(
+                objective, connection, seed=seed, budget=budget, progress=progress,
+                profile_points=profile_points,
+            )
+            for connection in found
+        ]  # fmt: skip
+    elif profile_points:
+        found = [
+            replace(c, profile=profile(objective, c.path, profile_points, c.history)) for c in found
+        ]
+    return [say_moved(c, move) for c, move in zip(found, moves, strict=True)]
 
 
 def check_threshold(threshold: float) -> float:
@@ -185,20 +185,6 @@ def check_threshold(threshold: float) -> float:
             "the criterion"
         )
     return level
-
-
-def versions() -> dict[str, str]:
-    """Versions of the software that decides a result."""
-    try:
-        own = version("thalweg")
-    except PackageNotFoundError:
-        own = "not installed"
-    return {"thalweg": own, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _path(string: String, points: Tensor, objective: Objective) -> Path:
-    kind = Bezier if string.curved else Polygonal
-    return kind(points, objective.layout)
 
 
 def _thresholds(threshold: float | Sequence[float], pairs: int) -> list[float]:
@@ -261,46 +247,3 @@ def _unprovable(
                 f"proof, got {max(pair):.9g}: raise the threshold a little"
             )
     return unsupported(objective, ends[0][0]) if ends else None
-
-
-def _sampled_because(why_not: str | None) -> str:
-    return "" if why_not is None else f" (certificates are sampled, not proved: {why_not})"
-
-
-def _connection(
-    search: Search,
-    string: String,
-    values: tuple[float, float],
-    method: Method,
-    certificate: str,
-    seed: int,
-    settings: dict[str, Any],
-    path: Path,
-    profile_points: int,
-) -> Connection:
-    objective = search.objective
-    segments = search.segments(string)
-    history = string.history
-    shown = profile(objective, path, profile_points, history) if profile_points else None
-    return Connection(
-        outcome=string.outcome or Outcome.BUDGET_EXHAUSTED,
-        message=string.message + _sampled_because(settings["fallback"]),
-        path=path,
-        segments=segments,
-        threshold=string.threshold,
-        criterion={"name": objective.criterion.name, "split": objective.criterion.split},
-        method=method.name,
-        certificate=certificate,
-        endpoints=(endpoint(values[0], path.points[0]), endpoint(values[1], path.points[-1])),
-        counts=string.counts + Counts(
-            criterion_evaluations=2,
-            criterion_samples=2 * len(objective.splits[objective.criterion.split]),
-        ),
-        seconds={"training": string.training, "certifying": string.certifying,
-                 "total": search.seconds},
-        seed=seed,
-        settings=settings,
-        versions=versions(),
-        profile=shown,
-        history=history,
-    )  # fmt: skip

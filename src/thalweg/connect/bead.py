@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 Ending = Literal["trained", "stalled", "diverged", "out of steps"]
+
+
+class Constraint(Protocol):
+    """What is asked of a bead beside a low loss, while it trains."""
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """Of what is added to the training loss, `[p]`, at the bead's parameters `[p]`."""
+        ...
+
+    def project(self, theta: Tensor) -> Tensor:
+        """The parameters `[p]` that a step is brought back to."""
+        ...
 
 
 @dataclass(eq=False)
@@ -21,6 +33,7 @@ class Bead:
         owner: index of the string it belongs to.
         label: how to call it in a message.
         first_value: criterion at the start, if known.
+        constraint: makes what is asked of it beside a low loss, when its turn comes.
         theta: `[p]`, once it has left the pool.
         value: the criterion last measured.
         ending: how its training ended, once it has.
@@ -36,6 +49,7 @@ class Bead:
     owner: int = 0
     label: str = "the model"
     first_value: float | None = None
+    constraint: Callable[[], Constraint] | None = None
     theta: Tensor | None = None
     value: float = float("nan")
     ending: Ending | None = None

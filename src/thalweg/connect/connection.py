@@ -174,7 +174,7 @@ class Connection:
 
     @property
     def beads(self) -> int:
-        """Number of intermediate models on the path."""
+        """Number of intermediate models on the path; of a Bézier curve, of its control points."""
         return len(self.path.points) - 2
 
     @property

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thalweg.connect.connection import Counts
 from thalweg.connect.driver import Search
-from thalweg.connect.henkelman2000neb import evenly_spaced, nudged, tangents
+from thalweg.connect.henkelman2000neb import nudged, spaced, tangents
 from thalweg.connect.moving import Moving
 from thalweg.connect.string import String
 from thalweg.errors import InputError
@@ -26,8 +26,12 @@ _NEWEST = 0.1
 # Places inside a segment at which the loss is held against the straight line between its images.
 _INSIDE = 8
 
-CYCLES = ((1000, 1.0),) * 4 + ((2000, 1.0),) * 2 + ((1000, 0.1),) * 4 + ((1000, 0.01),) * 4
-"""The published cycles: steps, and their size as a multiple of the recipe's."""
+CYCLES = ((40, 200, 1.0), (1, 400, 0.1))
+"""Cycles: how many, of how many steps, and the size of these as a multiple of the recipe's.
+
+The published ones, ((4, 1000, 1), (2, 2000, 1), (4, 1000, .1), (4, 1000, .01)), are too long for
+networks that take a few hundred steps.
+"""
 
 
 @dataclass(eq=False)
@@ -37,6 +41,7 @@ class _Band:
     Attributes:
         moving: its images.
         ends: training loss of both endpoints.
+        shares: `[n + 1]`, of the length of the band that each of its segments is to have.
         cycle: which cycle it is in.
         begun: the step at which that began.
         losses: `[n]`, running means of the losses of the images.
@@ -44,6 +49,7 @@ class _Band:
 
     moving: Moving
     ends: Tensor
+    shares: Tensor
     cycle: int = 0
     begun: int = 0
     losses: Tensor | None = None
@@ -57,16 +63,17 @@ class AutoNEB:
     """Relax an elastic band in cycles, and insert images where it is not resolved.
 
     Each step, every image moves by the force of the nudged elastic band on one minibatch; the
-    springs are infinitely stiff, that is, images are spaced evenly along the band after every step
-    (Section 3.1). After a cycle an image is inserted into each segment on which the loss exceeds
-    the straight line between its images by more than `excess` of the range of losses on the band
-    (Section 3.2). Later cycles take smaller steps. It stops once the whole path is certified, or
-    after the last cycle goes on with the smallest steps.
+    springs are infinitely stiff, that is, images are moved along the band after every step until
+    every segment has its share of the length (Section 3.1). After a cycle an image is inserted
+    into each segment on which the loss exceeds the straight line between its images by more than
+    `excess` of the range of losses on the band, and the two halves share what it had
+    (Section 3.2). It stops once the whole path is certified.
 
     Attributes:
         images: of the first band, on the straight line.
         excess: see above.
-        cycles: of each, the number of steps and their size as a multiple of the recipe's.
+        cycles: how many, of how many steps, and the size of these as a multiple of the recipe's;
+            then the next ones. The last cycle is repeated.
         spring: constant k of Henkelman & Jónsson's Eq. 12; None: infinitely stiff.
 
     Raises:
@@ -75,7 +82,7 @@ class AutoNEB:
 
     images: int = 3
     excess: float = 0.2
-    cycles: tuple[tuple[int, float], ...] = CYCLES
+    cycles: tuple[tuple[int, int, float], ...] = CYCLES
     spring: float | None = None
     name: str = "autoneb"
 
@@ -85,8 +92,23 @@ class AutoNEB:
                 f"expected at least one image and an excess > 0, got {self.images} and "
                 f"{self.excess}"
             )
-        if not self.cycles or any(steps < 1 or not rate > 0 for steps, rate in self.cycles):
-            raise InputError(f"expected cycles (steps >= 1, rate > 0), got {self.cycles}")
+        if not self.cycles or any(n < 1 or k < 1 or not rate > 0 for n, k, rate in self.cycles):
+            raise InputError(
+                f"expected cycles (times >= 1, steps >= 1, rate > 0), got {self.cycles}"
+            )
+
+    def cycle(self, number: int) -> tuple[int, float]:
+        """Steps of a cycle, counted from zero, and their size.
+
+        Example:
+            >>> [AutoNEB(cycles=((2, 50, 1.0), (1, 70, 0.1))).cycle(i) for i in (0, 1, 2, 9)]
+            [(50, 1.0), (50, 1.0), (70, 0.1), (70, 0.1)]
+        """
+        for times, steps, rate in self.cycles:
+            if number < times:
+                return steps, rate
+            number -= times
+        return self.cycles[-1][1:]
 
     def settings(self) -> dict[str, Any]:
         """Its options, for the record."""
@@ -104,8 +126,9 @@ class AutoNEB:
             string.counts += Counts(
                 criterion_evaluations=found.evaluations, criterion_samples=found.samples
             )
-            band = _Band(Moving(search, string, images, curve=False), found.values[:, 0])
-            band.moving.place(images, self.cycles[0][1])
+            shares = torch.full((self.images + 1,), 1 / (self.images + 1), dtype=torch.float64)
+            band = _Band(Moving(search, string, images, curve=False), found.values[:, 0], shares)
+            band.moving.place(images, self.cycle(0)[1])
             state[string] = band
         return state
 
@@ -113,9 +136,8 @@ class AutoNEB:
         """Move every open band for a while; insert images where a cycle is complete."""
         for string in search.open:
             band = state[string]
-            if band.cycle < len(self.cycles) - 1:
-                if band.moving.steps - band.begun >= self.cycles[band.cycle][0]:
-                    self._next_cycle(search, band)
+            if band.moving.steps - band.begun >= self.cycle(band.cycle)[0]:
+                self._next_cycle(search, band)
             band.moving.run(lambda band=band: self._move(band))
         return state
 
@@ -130,7 +152,7 @@ class AutoNEB:
         directions = tangents(path, values)
         moving.step(nudged(found.gradients, path, directions, self.spring))
         if self.spring is None:
-            moving.points.copy_(evenly_spaced(moving.path))
+            moving.points.copy_(spaced(moving.path, band.shares))
 
     def _next_cycle(self, search: Search, band: _Band) -> None:
         """Insert images where the band is not resolved, and begin the next cycle."""
@@ -139,16 +161,20 @@ class AutoNEB:
         grid = torch.linspace(0, 1, _INSIDE + 2, dtype=torch.float64)[:-1]
         t = torch.cat([(i + grid) / segments for i in range(segments)] + [torch.ones(1)])
         values = search.sampled(moving.string, moving.at(t))
-        points = []
+        points, shares = [], []
         for i in range(segments):
             own = values[i * len(grid) : (i + 1) * len(grid) + 1]
             line = torch.lerp(own[0], own[-1], torch.linspace(0, 1, len(own), dtype=own.dtype))
             above = own - line
             if float(above.max()) > self.excess * float(values.max() - values.min()):
-                at = (i + grid[int(above[:-1].argmax())]) / segments
-                points.append(moving.at(at[None]))
+                place = grid[int(above[:-1].argmax())]
+                points.append(moving.at(((i + place) / segments)[None]))
+                shares += [float(band.shares[i] * place), float(band.shares[i] * (1 - place))]
+            else:
+                shares.append(float(band.shares[i]))
             if i < segments - 1:
                 points.append(path[i + 1 : i + 2])
         band.cycle += 1
         band.begun, band.losses = moving.steps, None
-        moving.place(torch.cat(points), self.cycles[band.cycle][1])
+        band.shares = torch.tensor(shares, dtype=torch.float64)
+        moving.place(torch.cat(points), self.cycle(band.cycle)[1])

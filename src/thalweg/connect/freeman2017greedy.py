@@ -8,19 +8,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from thalweg.connect.bead import Bead
 from thalweg.connect.driver import Search
-from thalweg.connect.outcome import Outcome
+from thalweg.connect.freeman2017sampling import State, StringSampling
 from thalweg.connect.string import Piece, String
 from thalweg.errors import InputError
 from thalweg.paths import interpolate
 
-State = dict[Bead, tuple[String, Piece]]
-"""The beads in training, each with the segment it is to split."""
-
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(StringSampling):
     """Split every segment that rises above the threshold by a bead trained below it.
 
     The direct segment is tested first, so that a convex problem gives no bead and length 1. A
@@ -71,63 +67,12 @@ class Greedy:
             for string in search.open:
                 piece = string.pieces[0]
                 string.fresh.remove(piece)
-                if self._affordable(search, string, piece):
-                    self._split(search, state, string, piece)
+                self.split(search, state, string, piece)
         return state
 
-    def step(self, search: Search, state: State) -> State:
-        """Certify new segments, put beads on those refused, train until some bead is done."""
-        for string, piece in search.certify():
-            if string.outcome is None and self._affordable(search, string, piece):
-                self._split(search, state, string, piece)
-        for string in search.open:
-            if not string.undecided:
-                search.end(string, Outcome.CONNECTED, string.summary())
-        for bead in search.train():
-            string, piece = state.pop(bead)
-            if string.outcome is None:
-                self._finish(search, string, piece, bead)
-        return state
-
-    def _affordable(self, search: Search, string: String, piece: Piece) -> bool:
-        """Whether the budget allows one more bead; if not, the string has ended."""
-        budget = search.budget
-        if piece.depth < budget.depth and string.created < budget.beads:
-            return True
-        what = f"beads ({budget.beads})"
-        if piece.depth >= budget.depth:
-            what = f"depth ({budget.depth})"
-        search.end(
-            string,
-            Outcome.BUDGET_EXHAUSTED,
-            f"the budget of {what} was reached with a segment that rises to {_seen(piece)}, above "
-            f"{string.threshold:g}",
-        )
-        return False
-
-    def _split(self, search: Search, state: State, string: String, piece: Piece) -> None:
-        """Start a bead on a refused segment."""
-        target = self.alpha * string.threshold
-        t = self._place(search, string, piece, target)
-        string.created += 1
-        string.depth = max(string.depth, piece.depth + 1)
-        bead = Bead(
-            start=lambda: self._start(search, string, piece, t),
-            target=target,
-            owner=string.index,
-            label=f"bead {string.created} (depth {piece.depth + 1}, started at t* = {t:.4g} of "
-            + (
-                "an untested segment)"
-                if piece.certificate is None
-                else f"a segment that rises to {_seen(piece)})"
-            ),
-        )
-        state[bead] = (string, piece)
-        search.pool.submit(bead)
-
-    def _place(self, search: Search, string: String, piece: Piece, target: float) -> float:
+    def place(self, search: Search, string: String, piece: Piece) -> float:
         """t* of line 7, as a fraction of the segment from left to right."""
-        certificate = piece.certificate
+        certificate, target = piece.certificate, self.alpha * string.threshold
         if certificate is None or self.t_star == "middle":
             return 0.5  # of a segment that was not looked at nothing else is known
         half = certificate.half
@@ -140,7 +85,7 @@ class Greedy:
         # At the very ends of the segment there is a model already.
         return min(max(place, 2.0**-10), 1 - 2.0**-10)
 
-    def _start(self, search: Search, string: String, piece: Piece, t: float) -> Tensor:
+    def first_point(self, search: Search, string: String, piece: Piece, t: float) -> Tensor:
         """The bead's first parameters `[p]`: on the segment, or on the curve if that is lower.
 
         Neighbours that have come down into the valley tell which way it bends.
@@ -151,25 +96,3 @@ class Greedy:
             return chord
         both = torch.stack([chord, search.on_curve(string, piece, t)])
         return both[int(search.sampled(string, both).argmin())]
-
-    def _finish(self, search: Search, string: String, piece: Piece, bead: Bead) -> None:
-        """Insert a trained bead; or end the string and say which bead failed, and how."""
-        if bead.ending == "trained" and bead.theta is not None:
-            string.insert(piece, search.store.add(bead.theta), bead.value)
-            return
-        outcome, what = {
-            "stalled": (
-                Outcome.BEAD_STALLED,
-                f"stalled, without improvement for {search.budget.patience} steps",
-            ),
-            "diverged": (Outcome.DIVERGED, "diverged: loss, gradient or criterion not finite"),
-        }.get(bead.ending or "", (Outcome.BUDGET_EXHAUSTED, "was not trained within its steps"))
-        search.end(
-            string, outcome,
-            f"{bead.label} {what}; its criterion was {bead.value:.6g}, target {bead.target:.6g}, "
-            f"after {bead.steps} steps",
-        )  # fmt: skip
-
-
-def _seen(piece: Piece) -> str:
-    return "?" if piece.certificate is None else f"{piece.certificate.seen:.4g}"

@@ -103,7 +103,8 @@ class PolygonalChain:
 class BezierCurve(PolygonalChain):
     """A Bézier curve with some bends, trained on its mean loss over uniform t.
 
-    As :class:`PolygonalChain`, with the φ of Eq. 4: for one bend w, `(1 − t)² θA + 2 t (1 − t) w + t² θB`.
+    As :class:`PolygonalChain`, but φ is that of Eq. 4: for one bend w, the curve
+    `(1 − t)² θA + 2 t (1 − t) w + t² θB`.
     """
 
     name: str = "bezier"

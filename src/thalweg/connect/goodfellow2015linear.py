@@ -34,7 +34,5 @@ class Linear:
                 seen = f"{certificate.seen:.6g}, threshold {string.threshold:g}"
                 why = f"the straight segment rises to at least {seen}"
                 if certificate.seen <= string.threshold:
-                    why = (
-                        f"the straight segment could not be certified; the highest value is {seen}"
-                    )
+                    why = f"the straight segment was not certified; its highest value is {seen}"
                 search.end(string, Outcome.ABOVE_THRESHOLD, why)

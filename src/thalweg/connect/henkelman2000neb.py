@@ -73,24 +73,24 @@ def nudged(
     return across - pull[:, None] * directions
 
 
-def evenly_spaced(path: Tensor) -> Tensor:
-    """The images moved along the band until they are equally far apart: springs that are stiff.
+def spaced(path: Tensor, shares: Tensor) -> Tensor:
+    """The images moved along the band to where they belong: springs that are infinitely stiff.
 
     Args:
         path: `[n + 2, p]`, images with both ends.
+        shares: `[n + 1]`, of the length that each segment is to have, with a sum of one.
 
     Returns:
         `[n, p]`, on the same polygon.
 
     Example:
-        >>> evenly_spaced(torch.tensor([[0.0], [1.0], [4.0]]))
+        >>> spaced(torch.tensor([[0.0], [1.0], [4.0]]), torch.tensor([0.5, 0.5]))
         tensor([[2.]])
     """
     lengths = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1, dtype=torch.float64)
     knots = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    images = len(path) - 2
-    wanted = knots[-1] * torch.arange(1, images + 1, device=path.device) / (images + 1)
-    segment = (torch.searchsorted(knots, wanted, right=True) - 1).clamp(0, images)
+    wanted = knots[-1] * shares.to(lengths).cumsum(0)[:-1]
+    segment = (torch.searchsorted(knots, wanted, right=True) - 1).clamp(0, len(lengths) - 1)
     inside = (wanted - knots[segment]) / lengths[segment].clamp(min=1e-300)
     inside = inside.clamp(0, 1).to(path.dtype)[:, None]
     return (1 - inside) * path[segment] + inside * path[segment + 1]

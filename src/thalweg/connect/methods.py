@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from thalweg.connect.draxler2018autoneb import AutoNEB
 from thalweg.connect.driver import Method
+from thalweg.connect.freeman2017breadth import BreadthFirst
+from thalweg.connect.freeman2017constrained import Constrained
 from thalweg.connect.freeman2017greedy import Greedy
 from thalweg.connect.garipov2018curve import BezierCurve, PolygonalChain
 from thalweg.connect.goodfellow2015linear import Linear
@@ -24,7 +26,8 @@ Factory = Callable[..., Method]
 """A class of methods, or a function that makes one; its keyword arguments are the options."""
 
 METHODS: dict[str, Factory] = {
-    "greedy": Greedy, "autoneb": AutoNEB, "bezier": BezierCurve, "polygonal": PolygonalChain, "linear": Linear,
+    "greedy": Greedy, "constrained": Constrained, "breadth-first": BreadthFirst,
+    "autoneb": AutoNEB, "bezier": BezierCurve, "polygonal": PolygonalChain, "linear": Linear,
 }  # fmt: skip
 """Methods by the name that records and the command line use."""
 

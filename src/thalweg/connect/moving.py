@@ -47,6 +47,7 @@ class Moving:
         string: whose path it is.
         points: `[k, p]`, where they start; on the device of the objective.
         curve: whether they are control points of a Bézier curve, not vertices.
+        pause: steps between two looks at the path, at least.
 
     Attributes:
         points: `[k, p]`, changed in place by every step.
@@ -54,7 +55,9 @@ class Moving:
         highest: the largest value found at the last look.
     """
 
-    def __init__(self, search: Search, string: String, points: Tensor, *, curve: bool) -> None:
+    def __init__(
+        self, search: Search, string: String, points: Tensor, *, curve: bool, pause: int = 2
+    ) -> None:
         self.search = search
         self.string = string
         self.curve = curve
@@ -73,6 +76,7 @@ class Moving:
         self._loss = math.nan
         self._floor = math.inf
         self._improved_at = 0
+        self._pause = pause
         self._next_look = 1
         self._order: list[int] = []
         string.settle = self.settle
@@ -126,6 +130,8 @@ class Moving:
             training_steps=len(self.points),
         )  # fmt: skip
         mean = float(found.losses.mean())
+        if not math.isfinite(float(found.gradients.sum())):
+            mean = math.nan  # the points stay where this was found
         weight = max(_NEWEST, 1 / (self.steps + 1))
         self._loss = mean if weight == 1 else self._loss + weight * (mean - self._loss)
         return found
@@ -136,19 +142,22 @@ class Moving:
         Args:
             gradients: `[k, p]`, of each point: what it moves against.
         """
+        if not math.isfinite(self._loss):
+            return
         self._optimizer.step(self.points, gradients)
         self.steps += 1
         self.search.moves += 1
 
-    def run(self, move: Move) -> None:
-        """Move for a while; end the string if its path is certified, or will not come down.
+    def run(self, move: Move, look: Move | None = None) -> None:
+        """Move for a while; end the string if its path will not come down.
 
         Args:
             move: makes one step.
+            look: looks at the path, when it is time; None: ends the string if it is certified.
         """
-        begin, budget = time.perf_counter(), self.search.budget
+        begin, until = time.perf_counter(), min(self._next_look, self.search.budget.steps)
         with self._random.active():
-            while time.perf_counter() < begin + _SLICE and self.steps < self._next_look:
+            while time.perf_counter() < begin + _SLICE and self.steps < until:
                 move()
                 if not math.isfinite(self._loss):
                     break
@@ -156,22 +165,28 @@ class Moving:
                     self._floor = self._loss - _IMPROVEMENT * abs(self._loss)
                     self._improved_at = self.steps
         self.string.training += time.perf_counter() - begin
-        why = self._given_up()
+        if self.steps >= until and math.isfinite(self._loss):
+            split = len(self.search.objective.splits[self.search.objective.criterion.split])
+            a_look = split // (3 * self.search.objective.samples[0] * len(self.points))
+            self._next_look = self.steps + max(self._pause, a_look, int(_PAUSE * self.steps))
+            (look or self._look)()
+        why = self._given_up() if self.string.outcome is None else None
         if why is not None:
             outcome, sentence = why
+            if not math.isnan(self.highest):
+                sentence += f"; the highest value seen last was {self.highest:.6g}"
             self.search.end(
-                self.string, outcome,
-                f"{sentence}; its highest value seen was {self.highest:.6g}, threshold "
-                f"{self.string.threshold:g}",
-            )  # fmt: skip
-        elif self.steps >= self._next_look and self._arrived():
-            self.search.end(self.string, Outcome.CONNECTED, self.string.summary())
+                self.string, outcome, f"{sentence}, threshold {self.string.threshold:g}"
+            )
 
     def _given_up(self) -> tuple[Outcome, str] | None:
         """Why not to go on, if so."""
         budget, steps = self.search.budget, f"after {self.steps:,} steps"
         if not math.isfinite(self._loss):
-            return Outcome.DIVERGED, f"the loss on the path became {self._loss} {steps}"
+            return Outcome.DIVERGED, f"a loss or gradient on the path is not finite {steps}"
+        if len(self.points) > self.search.allotment.models:
+            room = f"{self.search.allotment.models} models in training"
+            return Outcome.BUDGET_EXHAUSTED, f"memory has room for {room}, not {len(self.points)}"
         if self.steps >= budget.steps:
             return Outcome.BUDGET_EXHAUSTED, f"the budget of steps ({budget.steps:,}) was reached"
         if self.steps - self._improved_at >= budget.patience:
@@ -193,21 +208,21 @@ class Moving:
             segments * (inside + 1)
         )
 
-    def _arrived(self) -> bool:
-        """Look at the path; whether it is certified, as a whole, at or below the threshold."""
-        split = len(self.search.objective.splits[self.search.objective.criterion.split])
-        a_look = split // (3 * self.search.objective.samples[0] * len(self.points))
-        self._next_look = self.steps + max(2, a_look, int(_PAUSE * self.steps))
-        if self._above():
-            return False
+    def _look(self) -> None:
+        """End the string if its path is certified."""
+        if not self.above() and self.certify():
+            self.search.end(self.string, Outcome.CONNECTED, self.string.summary())
+
+    def certify(self) -> bool:
+        """Put the points into the string; whether all of it is certified."""
         self.search.replace(self.string, self.points, curve=self.curve)
         refused = self.search.certify([self.string])
-        if refused:
-            seen = [piece.certificate.seen for _, piece in refused if piece.certificate is not None]
+        seen = [piece.certificate.seen for _, piece in refused if piece.certificate is not None]
+        if seen:
             self.highest = max(seen)
         return not self.string.undecided
 
-    def _above(self) -> bool:
+    def above(self) -> bool:
         """Whether a place is found above the threshold; those that were highest last come first."""
         t = self.places()
         order = self._order if len(self._order) == len(t) else list(range(len(t)))
@@ -215,6 +230,8 @@ class Moving:
             order.sort(key=lambda i: abs(float(t[i]) - 0.5))
         level = self.string.threshold
         values: dict[int, float] = {}
+        layout = self.search.objective.layout
+        most = max(1, self.search.allotment.stack // (layout.size * layout.dtype.itemsize))
         count = 1
         while order and not any(not value <= level for value in values.values()):
             some, order = order[:count], order[count:]
@@ -224,7 +241,7 @@ class Moving:
             )
             found = result.values[:, 0].nan_to_num(nan=math.inf)
             values.update(zip(some, found.tolist(), strict=True))
-            count *= 2
+            count = min(2 * count, most)
         self.highest = max(values.values())
         self._order = sorted(values, key=lambda i: -values[i]) + order
         return not self.highest <= level

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.connect.bead import Bead, Ending
+from thalweg.connect.bead import Bead, Constraint, Ending
 from thalweg.connect.optimizers import stack_optimizer
 from thalweg.connect.randomness import Randomness
 from thalweg.connect.schedule import Rows, Schedule
@@ -60,6 +60,8 @@ class Pool:
             replace(objective.training, learning_rate=rate), self._stack
         )
         self._flying: list[Bead] = []
+        # What is asked of some of them beside a low loss, by row.
+        self._constraints: dict[int, Constraint] = {}
         self._waiting: deque[Bead] = deque()
         self._capacity = min(_MODELS, capacity)
         self._schedule = Schedule(
@@ -117,6 +119,9 @@ class Pool:
         rows = torch.stack([bead.start() for bead in coming])
         self._stack = torch.cat([self._stack, rows.to(self._stack)])
         self._optimizer.grow(len(coming))
+        self._constraints |= {
+            i: bead.constraint() for i, bead in enumerate(coming, start) if bead.constraint
+        }
         self._flying += coming
         for bead in coming:
             bead.seconds = -self._clock
@@ -133,6 +138,8 @@ class Pool:
         """One optimizer step of all beads in flight."""
         begin = time.perf_counter()
         gradients, losses = self._gradients()
+        for row, constraint in self._constraints.items():
+            gradients[row] += constraint.gradient(self._stack[row])
         broken = self._broken(gradients, losses)
         longest = self._objective.training.max_gradient_norm
         if longest is not None:
@@ -140,6 +147,8 @@ class Pool:
             scale = (longest / norms).clamp(max=1).nan_to_num(nan=1.0)
             gradients = gradients * scale[:, None].to(gradients.dtype)
         self._optimizer.step(self._stack, gradients)
+        for row, constraint in self._constraints.items():
+            self._stack[row] = constraint.project(self._stack[row])
         self.steps += 1
         due = self._schedule.after_step(losses)
         ended: dict[int, Ending] = {}
@@ -240,4 +249,7 @@ class Pool:
         self._optimizer.keep(index)
         self._schedule.keep(stay)
         self._flying = [self._flying[i] for i in stay]
+        self._constraints = {
+            i: self._constraints[j] for i, j in enumerate(stay.tolist()) if j in self._constraints
+        }
         return removed

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from thalweg.connect import Connection, Outcome
-
-if TYPE_CHECKING:
-    from thalweg.plots import MethodRow
 
 MEANING = {
     "sampled": "an adaptive estimate from samples, not a proof",
@@ -71,7 +67,8 @@ def facts(connection: Connection) -> list[tuple[str, str]]:
         ("normalized length", "none, the endpoints are equal" if ratio is None else
          f"{ratio:.4f} (length {connection.length:.4g}, endpoints "
          f"{connection.endpoint_distance:.4g} apart)"),
-        ("beads", str(connection.beads)),
+        *_before(connection),
+        ("control points" if connection.path.kind == "bezier" else "beads", str(connection.beads)),
         (criterion(connection), f"{ends} at the endpoints, {connection.max_criterion_seen:.6g} at "
                                 "the highest point seen"),
         ("certified bound", _bound(connection)),
@@ -99,25 +96,18 @@ def comparison_rows(connections: Sequence[Connection]) -> list[tuple[str, ...]]:
 
     info = compute_comparison(connections)
     return [
-        ("method", "outcome", "barrier", "bound", "normalized length", "beads",
-         "gradient samples", "criterion samples", "bound samples", "seconds"),
+        ("method", "outcome", "barrier", "bound", "length", "beads", "gradient\nsamples",
+         "criterion\nsamples"),
         *(
             (
-                row.method, row.outcome, f"{row.barrier:.4g}",
-                "none" if row.bound is None else f"{row.bound:.4g} ({row.certificate})",
-                _length(row), str(row.beads), f"{row.gradient_samples:,}",
-                f"{row.criterion_samples:,}", f"{row.bound_samples:,}", f"{row.seconds:.1f}",
+                row.method, row.outcome, f"{row.barrier:.3g}",
+                "none" if row.bound is None else f"{row.bound:.4g}",
+                "none" if row.normalized_length is None else f"{row.normalized_length:.3f}",
+                str(row.beads), f"{row.gradient_samples:,}", f"{row.criterion_samples:,}",
             )
             for row in info.rows
         ),
     ]  # fmt: skip
-
-
-def _length(row: MethodRow) -> str:
-    if row.normalized_length is None:
-        return "none"
-    before = "" if row.tightened_from is None else f" (before {row.tightened_from:.3f})"
-    return f"{row.normalized_length:.3f}{before}"
 
 
 def criterion(connection: Connection) -> str:
@@ -128,6 +118,12 @@ def criterion(connection: Connection) -> str:
 def count(number: int, noun: str) -> str:
     """A number of things, as in "1 bead" and "2,000 beads"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _before(connection: Connection) -> list[tuple[str, str]]:
+    """The length before the path was tightened, where it was."""
+    before = connection.settings.get("tightened_from")
+    return [] if before is None else [("before tightening", f"{before:.4f}")]
 
 
 def _bound(connection: Connection) -> str:

@@ -75,7 +75,7 @@ Out = Annotated[
     typer.Option(
         metavar="FILE",
         help="Picture to write: .png, .svg or .pdf. Beside it come its numbers: NAME.csv, "
-        "NAME-positions.csv, and NAME.values.safetensors, from which an interrupted computation goes on.",
+        "NAME-positions.csv, and NAME.values.safetensors, from which it goes on if interrupted.",
     ),
 ]
 Shape = Annotated[

@@ -49,6 +49,7 @@ def edge_figure(descents: Sequence[Descent], palette: Palette = LIGHT) -> Any:
         sharp.set_ylim(bottom=0)
         sharp.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
         loss.set_yscale("log")
+        loss.yaxis.set_major_formatter("{x:g}")  # 10^-1 would be read as text
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         loss.yaxis.set_major_formatter("{x:g}")
         loss.yaxis.set_minor_formatter(NullFormatter())

@@ -98,8 +98,7 @@ class Walk(fx.Interpreter):
         modules: Mapping[type, Rule],
         functions: Mapping[object, Rule],
     ) -> None:
-        # Values are looked at once, and the shapes of a walk differ from those of no other run.
-        super().__init__(trace(model), garbage_collect_values=True)
+        super().__init__(trace(model))
         self.action = action
         self.classes = Classes()
         self.blocks: dict[tuple[object, ...], Block] = {}

@@ -141,7 +141,8 @@ def mirrored_hessian(weight: float, n: int) -> tuple[Matrix, Matrix]:
     Returns:
         Gradient `[n]` and Hessian `[n, n]`.
     """
-    h = 1e-4 * (1 - weight)
+    # The third derivative jumps where the angle is π, the more so the larger π / (1 - π).
+    h = 1e-4 * (1 - weight) * min(1.0, (1 - weight) / weight)
 
     def risk(u: Matrix) -> float:
         size = float(np.linalg.norm(u))

@@ -177,12 +177,12 @@ def test_a_plane_of_the_same_endpoints_is_on_the_page_and_another_is_not(connect
     assert Page(content).tags.count("svg") == 3
     assert len(tables(content)["plane.csv"]) == 20
     assert plane_beside(connection, tmp_path) is None
-    plane.save(tmp_path / "plane.safetensors")
+    plane.save(tmp_path / "plane.values.safetensors")
     found = plane_beside(connection, tmp_path)
     assert found is not None
     assert found.marks == plane.marks
     other = dataclasses.replace(plane, marks=plane.marks[:1])
-    other.save(tmp_path / "plane.safetensors")
+    other.save(tmp_path / "plane.values.safetensors")
     assert plane_beside(connection, tmp_path) is None
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -190,7 +191,7 @@ def _axes(extent: Extent, shape: int | Sequence[int], count: int) -> tuple[Tenso
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise InputError(f"expected a finite extent with low < high, got ({low}, {high})")
     return tuple(
-        torch.linspace(low, high, n, dtype=torch.float64)
+        torch.from_numpy(np.linspace(low, high, n))  # whose middle is an exact zero
         for (low, high), n in zip(pairs, counts, strict=True)
     )
 

@@ -36,9 +36,41 @@ def test_a_check_that_does_not_hold_is_a_clean_negative(run):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (("permutation", "--seed", 4), "swap_bound"),
+        (("prop-2.2", "--widths", "2,2,2"), "path_height"),
+        (("prop-2.2-ridge", "--widths", "2,2,2"), "path_height"),
+        (("prop-2.3", "--angles", 4, "--pairs", 10), "sharp_lower_bound_holds"),
+        (("theorem-2.4", "--units", 6, "--examples", 40, "--terms", 3), "epsilon"),
+        (("orbits",), "relu_orbit_dimension"),
+        (("two-gaussians", "--examples", 60), "every_path_over_variance"),
+        (("tessellation", "--examples", 60), "every_path_reaches"),
+        (("mixture-of-teachers", "--examples", 60), "losses"),
+    ],
+)
+def test_every_construction_is_a_command(run, arguments, key):
+    result = run("theory", *arguments, "--json")
+    assert result.status == 0
+    assert result.document[key]
+
+
+def test_a_claim_that_does_not_hold_is_a_clean_negative(run):
+    result = run("theory", "mixture-of-teachers", "--no-mirrored", "--seed", 1)
+    assert result.status == 3
+    assert "Not two different local minima" in result.out
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("prop-9.9",),
+        ("prop-2.2", "--widths", "3,2,3"),
+        ("prop-2.2", "--share", "nan"),
+        ("prop-2.2-ridge", "--ridge", "-1"),
+        ("prop-2.3", "--distribution", "cauchy"),
+        ("theorem-2.4", "--kappa", "0"),
+        ("mixture-of-teachers", "--weight", "2"),
         ("prop-2.1", "--landscape", "plain"),
         ("prop-2.1", "--resolution", "two"),
         ("prop-2.1", "--picture", "a.txt"),

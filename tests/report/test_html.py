@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import dataclasses
+import io
+import re
 from html.parser import HTMLParser
 
 import pytest
 import torch
+from plotly.offline import get_plotlyjs
 from torch import Tensor, nn
 
 import thalweg
-from thalweg.connect import Connection, Outcome, Segment
-from thalweg.report import answer, connection_html, facts, save_report
+from thalweg.connect import Connection, Outcome, Profile, Segment
+from thalweg.report import answer, connection_html, facts, plane_beside, save_report
 
 EVIL = "<script>alert('x')</script>"
 VOID = {"meta", "br", "img", "link", "hr"}
@@ -71,7 +76,7 @@ def test_the_page_is_well_formed_and_complete(connection):
     for words in ("Connected: the straight line", "normalized length", "proved", "Segments",
                   "thalweg connect", "torch", "criterion_evaluations", "Settings"):  # fmt: skip
         assert words in page.text
-    assert page.tags.count("svg") == 1
+    assert page.tags.count("svg") == 2, "the profile and the string"
     assert page.tags.count("h1") == 1
     assert ("name", "viewport") in page.attributes
 
@@ -95,18 +100,33 @@ def test_names_are_escaped_everywhere(connection):
     message = f"stalled at {EVIL}"
     other = dataclasses.replace(connection, outcome=Outcome.BEAD_STALLED, message=message)
     for shown in (connection, other, dataclasses.replace(connection, versions={EVIL: EVIL})):
-        page = Page(connection_html(shown))
-        assert "script" not in page.tags
+        content = connection_html(shown)
+        page = Page(content)
+        assert page.tags.count("script") == 3, "data, library and the page's own"
         assert EVIL in page.text
+        assert EVIL not in content, "neither in text nor in the data of the pictures"
     assert not [name for name, _ in page.attributes if name.startswith("on")]
 
 
 def test_it_refers_to_nothing_outside(connection):
     page = Page(connection_html(connection))
-    assert not {"script", "link", "img", "iframe", "object", "image"} & set(page.tags)
+    assert not {"img", "iframe", "object"} & set(page.tags)
     for name, value in page.attributes:
-        assert name.startswith("xmlns") or "//" not in value, (name, value)
-    assert "url(http" not in connection_html(connection)
+        if name in ("href", "xlink:href", "src"):
+            assert value.startswith(("data:", "#")), (name, value[:80])
+        else:
+            assert name.startswith("xmlns") or "//" not in value, (name, value)
+    assert "url(http" not in connection_html(connection).replace(plotly_source(), "")
+
+
+def plotly_source() -> str:
+    return get_plotlyjs().replace("</script", "<\\/script")
+
+
+def test_plotly_is_on_the_page_once_and_the_page_is_small(connection):
+    content = connection_html(connection)
+    assert content.count(plotly_source()) == 1
+    assert len(content.encode()) < 6_000_000
 
 
 def test_it_says_why_there_is_no_path(connection):
@@ -120,17 +140,77 @@ def test_it_says_why_there_is_no_path(connection):
 
 
 def test_without_a_profile_there_is_a_page_without_a_picture(connection):
-    page = Page(connection_html(dataclasses.replace(connection, profile=None)))
+    content = connection_html(dataclasses.replace(connection, profile=None))
+    page = Page(content)
     assert "svg" not in page.tags
     assert "No profile" in page.text
+    assert len(content) < 100_000, "and without the library that draws"
+
+
+def tables(content: str) -> dict[str, list[dict[str, str]]]:
+    """The tables that the page holds, as a reader gets them."""
+    found = {}
+    for name, encoded in re.findall(r'download="([^"]*)" href="data:[^,]*base64,([^"]*)"', content):
+        text = base64.b64decode(encoded).decode()
+        found[name] = list(csv.DictReader(io.StringIO(text)))
+    return found
+
+
+def test_every_value_is_in_a_table_to_download(connection):
+    found = tables(connection_html(connection))
+    assert set(found) == {"profile.csv", "string.csv", "segments.csv", "record.csv"}
+    shown = [float(row["bound"]) for row in found["segments.csv"]]
+    assert shown == [segment.bound for segment in connection.segments]
+    record = {row["name"]: row["value"] for row in found["record.csv"]}
+    assert record["beads"] == "0"
+    assert record["task"] == "digits"
+    name = next(column for column in found["profile.csv"][0] if column.startswith(EVIL))
+    values = [float(row[name]) for row in found["profile.csv"]]
+    assert values == list(connection.profile.values[f"{EVIL}/train"])
+
+
+def test_a_plane_of_the_same_endpoints_is_on_the_page_and_another_is_not(connection, tmp_path):
+    x = torch.linspace(-1, 1, 16).reshape(-1, 1)
+    objective = thalweg.Objective(nn.Linear(1, 1), nn.functional.mse_loss, train=(x, 2 * x))
+    plane = thalweg.connection_plane(connection, objective, shape=(5, 4))
+    content = connection_html(connection, plane)
+    assert Page(content).tags.count("svg") == 3
+    assert len(tables(content)["plane.csv"]) == 20
+    assert plane_beside(connection, tmp_path) is None
+    plane.save(tmp_path / "plane.values.safetensors")
+    found = plane_beside(connection, tmp_path)
+    assert found is not None
+    assert found.marks == plane.marks
+    other = dataclasses.replace(plane, marks=plane.marks[:1])
+    other.save(tmp_path / "plane.values.safetensors")
+    assert plane_beside(connection, tmp_path) is None
 
 
 def test_a_long_string_stays_a_small_page(connection):
     one = connection.segments[0]
     other = dataclasses.replace(connection, segments=(one,) * 100_000)
     content = connection_html(other)
-    assert len(content.encode()) < 2_000_000
+    assert len(content.encode()) < 6_000_000
     assert "98,000 are in connection.json" in content
+
+
+def test_a_string_of_a_thousand_beads_is_a_page_below_six_megabytes(connection):
+    beads = 1000
+    points = torch.randn(beads + 2, 6, generator=torch.Generator().manual_seed(0)).cumsum(0)
+    t = torch.linspace(0, 1, 4 * beads + 5, dtype=torch.float64)
+    values = {f"{EVIL}/train": tuple((0.02 + 0.01 * t).tolist()), "loss/train": (0.1,) * len(t)}
+    profile = Profile(
+        tuple(t.tolist()), tuple(t[::4].tolist()), values, values, {"train": 16},
+        tuple((0.03, 0.04, 0.05) * 3 for _ in range(beads)),
+    )  # fmt: skip
+    layout = thalweg.Layout(("w",), ((6,),), torch.float32)
+    long = dataclasses.replace(
+        connection, path=thalweg.Polygonal(points, layout), profile=profile,
+        segments=connection.segments * (beads + 1), history=tuple(range(1, beads + 1)),
+    )  # fmt: skip
+    content = connection_html(long)
+    assert len(content.encode()) < 6_000_000
+    assert len(tables(content)["string.csv"]) <= 5000
 
 
 def test_missing_values_are_said_to_be_missing(connection):

@@ -31,3 +31,8 @@ def test_one_valley_is_connected_at_every_level():
 def test_unknown_landscapes_are_refused():
     with pytest.raises(InputError, match="expected a landscape"):
         get_statement("prop-2.1").check(landscape="plain")
+
+
+def test_a_grid_too_coarse_for_a_minimum_is_refused():
+    with pytest.raises(InputError, match="got a resolution of 3: take a larger one"):
+        get_statement("prop-2.1").check(landscape="banana", resolution=3)

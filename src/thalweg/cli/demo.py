@@ -13,14 +13,18 @@ from thalweg.cli import connect, train, verify
 from thalweg.cli.console import finish, print_facts, print_json, print_sentence, say
 from thalweg.cli.options import DEFAULT_PROFILE_POINTS, Json
 from thalweg.cli.output import check_folder, save_connection
+from thalweg.cli.pictures import write_plane
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
+from thalweg.connect import PLANE_FILES
 from thalweg.errors import InputError
 from thalweg.report import save_report
 from thalweg.tasks import get_task
 
 _TASK = "digits"
 _SEEDS = (0, 1)
+# Points of the plane along each axis.
+_PLANE = 41
 
 
 def demo(
@@ -58,11 +62,16 @@ def demo(
     files = [out / "a.safetensors", out / "b.safetensors"]
     for file, model, seed in zip(files, models, _SEEDS, strict=True):
         train.save(file, task, problem.objective, model, level, seed)
+    with Display("plane") as display:
+        plane = thalweg.connection_plane(
+            connection, problem.objective, shape=_PLANE, progress=display.points
+        )
     # Imported here: matplotlib takes a second, which nobody else should wait for.
     from thalweg.plots import save_profile
 
+    write_plane(plane, out / "connection" / PLANE_FILES[0], "heat")
     save_profile(connection, out / "profile.png")
-    save_report(connection, out / "report.html")
+    save_report(connection, out / "report.html", plane)
 
     seconds = time.monotonic() - begin
     if json:

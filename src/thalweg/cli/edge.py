@@ -57,9 +57,10 @@ def edge(
     """
     rates = parse_rates(learning_rates)
     if out is not None:
-        from thalweg.plots.edge import check_picture
+        # Imported here: matplotlib takes a second, which nobody else should wait for.
+        from thalweg.plots import check_format
 
-        check_picture(out)
+        check_format(out)
     set_threads(threads)
     objective = load_problem(task, problem, data_dir, device).objective
     start = objective.model

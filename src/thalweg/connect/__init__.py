@@ -6,6 +6,7 @@ from thalweg.connect.compare import compare
 from thalweg.connect.connection import (
     PLANE_FILES,
     PLANE_VALUES,
+    RECORD_FILE,
     Connection,
     Counts,
     Endpoint,
@@ -40,6 +41,7 @@ __all__ = [
     "METHODS",
     "PLANE_FILES",
     "PLANE_VALUES",
+    "RECORD_FILE",
     "AutoNEB",
     "BezierCurve",
     "BreadthFirst",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -163,7 +163,8 @@ def _lanczos(
     try:
         _, vectors = eigsh(
             matrix.operator(), count, which="LA" if end == "top" else "SA", v0=start,
-            tol=tolerance, ncv=basis, maxiter=max(1, math.ceil(max_products / (basis - count))),
+            tol=cast(int, tolerance), ncv=basis,  # annotated as an integer there
+            maxiter=max(1, math.ceil(max_products / (basis - count))),
         )  # fmt: skip
     except ArpackNoConvergence as error:
         vectors = error.eigenvectors

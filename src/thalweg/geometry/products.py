@@ -29,8 +29,8 @@ from thalweg.parameters import Source
 Matrix = Literal["hessian", "gauss-newton"]
 MATRICES = ("hessian", "gauss-newton")
 
-# Examples of a chunk, and bytes of kept graphs.
-_CHUNK = 2048
+# Examples of a chunk, whose activations fit the cache, and bytes of kept graphs.
+_CHUNK = 256
 _KEPT = 2 << 30
 
 

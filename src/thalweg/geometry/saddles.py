@@ -177,7 +177,7 @@ def climb(
     theta, direction = _highest(objective, path, name)
     point = Curvature(objective, theta, split=name)
     gradient = point.gradient.cpu().double()
-    reach = path.endpoint_distance / 20
+    reach, stiff = path.endpoint_distance / 20, 1.0
     for step in range(max_steps):
         norm = float(gradient.norm())
         if norm <= gradient_tolerance:

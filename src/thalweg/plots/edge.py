@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from thalweg.errors import InputError
 from thalweg.geometry import Descent
-from thalweg.parameters import replacing
+from thalweg.plots.figure import new_figure
+from thalweg.plots.files import write_figure
 from thalweg.plots.style import LIGHT, Palette, rc
 
-_FORMATS = (".png", ".svg", ".pdf")
 _DASHES = (0, (4, 2))
 
 
-def edge_figure(descents: Sequence[Descent], palette: Palette = LIGHT) -> Any:
+def edge_figure(descents: Sequence[Descent], palette: Palette = LIGHT) -> Figure:
     """Draw the sharpness and the loss of full-batch descents, one colour a learning rate.
 
     Args:
@@ -23,20 +26,16 @@ def edge_figure(descents: Sequence[Descent], palette: Palette = LIGHT) -> Any:
         palette: colours.
 
     Returns:
-        A matplotlib figure, bound to no window.
+        The figure, bound to no window.
 
     Raises:
         InputError: if there are none.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     if not descents:
         raise InputError("expected descents to draw, got none")
     colours = (palette.path, palette.level, palette.bound, palette.other, palette.straight)
-    with rc_context(rc(palette)):
-        figure = Figure(figsize=(6.6, 6.4), layout="constrained")
+    figure = new_figure(6.6, 6.4, palette)
+    with mpl.rc_context(rc(palette)):
         sharp, loss = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         for i, descent in enumerate(descents):
             colour = colours[i % len(colours)]
@@ -57,7 +56,7 @@ def edge_figure(descents: Sequence[Descent], palette: Palette = LIGHT) -> Any:
     return figure
 
 
-def save_edge(descents: Sequence[Descent], file: Path) -> None:
+def save_edge(descents: Sequence[Descent], file: str | Path) -> None:
     """Write the picture, completely or not at all.
 
     Args:
@@ -67,22 +66,4 @@ def save_edge(descents: Sequence[Descent], file: Path) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    check_picture(file)
-    # Imported here: matplotlib takes a second, which nobody else should wait for.
-    from thalweg.plots.profile import render
-
-    content = render(edge_figure(descents), file.suffix[1:])
-    with replacing(file) as temporary:
-        temporary.write_bytes(content)
-
-
-def check_picture(file: Path) -> None:
-    """Refuse a name that is no picture's.
-
-    Raises:
-        InputError: if its suffix is of no known kind.
-    """
-    if file.suffix not in _FORMATS:
-        raise InputError(
-            f"expected a picture named {', '.join(_FORMATS)}, got {file.name}: rename it"
-        )
+    write_figure(edge_figure(descents), file)

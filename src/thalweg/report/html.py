@@ -1,147 +1,249 @@
-"""A connection as one HTML page: no network, no scripts, light and dark."""
+"""A connection as one HTML page: no network, light and dark, readable without scripts."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from thalweg.connect import Connection, Segment
+from thalweg.connect import PLANE_VALUES, Connection
+from thalweg.errors import InputError
 from thalweg.parameters import replacing
+from thalweg.report.moving import STRETCHES, plane_data, string_data
+from thalweg.report.parts import (
+    ROWS,
+    definitions,
+    download,
+    flat,
+    folded,
+    note,
+    page,
+    picture,
+    section,
+    table,
+)
 from thalweg.report.words import MEANING, answer, count, criterion, facts
 
-# Rows of the table of segments: the page stays small however long the string is.
-_ROWS = 2000
-# A longer table is folded away.
-_OPEN_ROWS = 25
+if TYPE_CHECKING:
+    from thalweg.geometry import Plane
+    from thalweg.plots import Table
+
+# Rows of a table that is downloaded: the page stays small.
+_DOWNLOAD_ROWS = 5000
 
 
-def save_report(connection: Connection, file: str | Path) -> None:
+def save_report(connection: Connection, file: str | Path, plane: Plane | None = None) -> None:
     """Write the page of a connection, completely or not at all.
 
     Args:
         connection: the result of a search.
         file: name of the page.
+        plane: to show its path on.
 
     Raises:
         InputError: if it cannot be written.
     """
-    content = connection_html(connection)
+    content = connection_html(connection, plane)
     with replacing(Path(file)) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
 
-def connection_html(connection: Connection) -> str:
+def plane_beside(connection: Connection, folder: str | Path) -> Plane | None:
+    """The plane that was drawn for a saved connection, if there is one and it is of its endpoints.
+
+    Args:
+        connection: as loaded.
+        folder: from where.
+    """
+    from thalweg.geometry import load_plane
+
+    file = Path(folder) / PLANE_VALUES
+    if not file.is_file():
+        return None
+    try:
+        found = load_plane(file)
+    except InputError:
+        return None  # one that is not finished yet
+    own = {end.sha256 for end in connection.endpoints}
+    return found if own <= {mark.sha256 for mark in found.marks} else None
+
+
+def connection_html(connection: Connection, plane: Plane | None = None) -> str:
     """The page of a connection.
 
     Args:
         connection: the result of a search.
+        plane: to show its path on.
 
     Returns:
         A complete HTML document that refers to nothing outside itself.
     """
-    # Imported here: matplotlib takes a second, which the words alone do not need.
-    from thalweg.plots.style import DARK, LIGHT
+    data: dict[str, Any] = {}
+    sections = [
+        definitions(facts(connection)),
+        _profile(connection),
+        _string(connection, data),
+        _plane(plane, data),
+        _segments(connection),
+        _made(connection),
+    ]
+    return page(
+        title=answer(connection).split(":")[0] + " - Thalweg",
+        mood="good" if connection.connected else "bad",
+        answer=answer(connection),
+        body=[part for part in sections if part],
+        data=data or None,
+    )
+
+
+def _profile(connection: Connection) -> str:
+    title = "Along the path"
+    if connection.profile is None:
+        return section(title, note("No profile was evaluated for this connection."))
+    from thalweg.plots import compute_profile, profile_figure, profile_table
+
+    info = compute_profile(connection)
+    examples = ", ".join(f"{c.examples:,} on {c.name.rpartition(' ')[2]}" for c in info.losses)
+    return section(
+        title,
+        picture(
+            profile_figure(info),
+            f"{criterion(connection)} along the path and along the straight line",
+            f"{criterion(connection)} along the path and along the straight line; the path close "
+            f"up; the loss on every split. {len(info.t)} points of each curve; examples looked at: "
+            f"{examples}.",
+        ),
+        download(profile_table(info), "profile.csv"),
+        anchor="profile",
+    )
+
+
+def _string(connection: Connection, data: dict[str, Any]) -> str:
+    """The path in the space of its principal components; nothing without a profile."""
+    if connection.profile is None or connection.endpoint_distance == 0:
+        return ""
+    from thalweg.plots import compute_string, string_figure, string_table
+
+    info = compute_string(connection)
+    data["string"] = string_data(info)
+    shown = string_table(info)
+    left_out = ""
+    if len(shown.rows) > _DOWNLOAD_ROWS:
+        last = [row for row in shown.rows if row[1] == info.steps]
+        shown = _first(type(shown)(shown.columns, last))
+        left_out = " The table holds the finished string alone."
+    if len(info.stretches) > STRETCHES:
+        left_out += " It is too long to be shown step by step."
+    steps = "" if not info.steps else (
+        f" The algorithm put in {count(info.steps, 'bead')}; the slider goes through its steps."
+    )  # fmt: skip
+    return section(
+        "In the space of its principal components",
+        picture(
+            string_figure(info),
+            "The path in the space of its first three principal components",
+            f"The path projected onto the first three principal axes of its models, which hold "
+            f"{100 * sum(info.explained):.3g} % of their variance; thin lines are projections onto "
+            f"the walls. Colours: {info.criterion}, from L0 = {info.threshold:g} (blue, and all "
+            f"below) to {info.high:.3g} (red), log scale.{steps}{left_out}",
+            plot="string",
+        ),
+        download(shown, "string.csv"),
+        anchor="string",
+    )
+
+
+def _plane(plane: Plane | None, data: dict[str, Any]) -> str:
+    if plane is None:
+        return ""
+    from thalweg.plots import plane_figure, plane_positions, plane_table
+
+    data["plane"] = plane_data(plane)
+    shape = " × ".join(str(len(axis)) for axis in plane.surface.axes)
+    missing = int((~plane.surface.finite).sum())
+    off = max((float(line.distances.max()) for line in plane.lines), default=0.0)
+    return section(
+        "On a plane",
+        picture(
+            plane_figure(plane),
+            f"{plane.criterion} on the plane through {', '.join(m.name for m in plane.marks)}",
+            f"{plane.criterion} on the plane through "
+            f"{', '.join(mark.name for mark in plane.marks)}, {shape} points, "
+            f"{plane.surface.examples:,} examples; axes are distances in parameter space. The path "
+            f"is projected: it leaves the plane by up to {off:.3g}, so that it can be lower than "
+            f"what is drawn under it."
+            + (f" {missing} cells are not finite, and left grey." if missing else ""),
+            plot="plane",
+        ),
+        download(_first(plane_table(plane)), "plane.csv"),
+        download(_first(plane_positions(plane)), "plane-positions.csv"),
+        anchor="plane",
+    )
+
+
+def _segments(connection: Connection) -> str:
+    from thalweg.plots.table import Table
+
+    names = ("segment", "length", "bound", "seen", "certificate", "evaluations")
+    shown = connection.segments[:ROWS]
+    rows = [
+        (str(i), f"{s.length:.4g}", _number(s.bound), _number(s.seen), s.kind, f"{s.evaluations:,}")
+        for i, s in enumerate(shown, 1)
+    ]
+    whole = Table(
+        names,
+        [(i, s.length, s.bound, s.seen, s.kind, s.evaluations) for i, s in enumerate(shown, 1)],
+    )
+    meaning = MEANING.get(connection.certificate, "")
+    more = len(connection.segments) - ROWS
+    return section(
+        "Segments",
+        note(
+            f"A bound holds for a whole segment; it is {connection.certificate}: {meaning}. "
+            "Seen is the largest value evaluated."
+            + (
+                f" The first {ROWS:,} segments; the other {more:,} are in connection.json."
+                if more > 0
+                else ""
+            )
+        ),
+        table(names, rows, count(len(connection.segments), "segment")),
+        download(whole, "segments.csv"),
+        anchor="segments",
+    )
+
+
+def _made(connection: Connection) -> str:
+    from thalweg.plots.table import Table
 
     settings = dict(connection.settings)
     command = settings.pop("command", "made by the Python interface, without a command")
-    counts = {**asdict(connection.counts), **{f"seconds {k}": round(v, 3)
-              for k, v in connection.seconds.items()}}  # fmt: skip
-    template = Template((files("thalweg.report") / "template.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(answer(connection).split(":")[0] + " - Thalweg"),
-        light=_variables(LIGHT.items()),
-        dark=_variables(DARK.items()),
-        mood="good" if connection.connected else "bad",
-        answer=escape(answer(connection)),
-        facts=_definitions(facts(connection)),
-        figure=_figure(connection),
-        segments_note=escape(_segments_note(connection)),
-        segments=_segments(connection.segments),
-        command=escape(str(command)),
-        settings=_definitions(
-            _flat({"method": connection.method, "certificate": connection.certificate,
-                   "seed": connection.seed, **settings})
-        ),
-        counts=_definitions(_flat(counts)),
-        versions=_definitions(_flat(connection.versions)),
-    )  # fmt: skip
-
-
-def _figure(connection: Connection) -> str:
-    """The profile as inline SVG whose colours follow the page; nothing without a profile."""
-    if connection.profile is None:
-        return '<p class="note">No profile was evaluated for this connection.</p>'
-    from thalweg.plots import compute_profile, profile_figure
-    from thalweg.plots.files import render
-    from thalweg.plots.style import LIGHT
-
-    info = compute_profile(connection)
-    drawn = render(profile_figure(info), "svg").decode()
-    drawn = drawn[drawn.index("<svg") :]
-    for name, color in LIGHT.items():
-        drawn = drawn.replace(color, f"var(--{name})")
-    label = escape(f"{criterion(connection)} along the path and along the straight line")
-    drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    examples = ", ".join(f"{c.examples:,} on {c.name.rpartition(' ')[2]}" for c in info.losses)
-    caption = escape(
-        f"{criterion(connection)} along the path and along the straight line; the path close up; "
-        f"the loss on every split. {len(info.t)} points of each curve; "
-        f"examples looked at: {examples}."
+    counts = {**asdict(connection.counts),
+              **{f"seconds {k}": round(v, 3) for k, v in connection.seconds.items()}}  # fmt: skip
+    how = [*flat({"method": connection.method, "certificate": connection.certificate,
+                  "seed": connection.seed, **settings})]  # fmt: skip
+    every: list[tuple[str, str, str]] = [
+        *(("fact", *pair) for pair in facts(connection)),
+        *(("setting", *pair) for pair in how),
+        *(("cost", *pair) for pair in flat(counts)),
+        *(("version", *pair) for pair in flat(connection.versions)),
+    ]
+    return section(
+        "How it was made",
+        f"<pre>{escape(str(command))}</pre>",
+        folded("Settings", definitions(how)),
+        folded("Costs", definitions(flat(counts))),
+        folded("Versions", definitions(flat(connection.versions))),
+        download(Table(("what", "name", "value"), every), "record.csv"),
+        anchor="made",
     )
-    return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
 
 
-def _segments_note(connection: Connection) -> str:
-    meaning = MEANING.get(connection.certificate, "")
-    note = (
-        f"A bound holds for a whole segment; it is {connection.certificate}: {meaning}. "
-        "Seen is the largest value evaluated."
-    )
-    more = len(connection.segments) - _ROWS
-    return note + (
-        f" The first {_ROWS:,} segments; the other {more:,} are in connection.json."
-        if more > 0 else ""
-    )  # fmt: skip
-
-
-def _segments(segments: tuple[Segment, ...]) -> str:
-    names = ("segment", "length", "bound", "seen", "certificate", "evaluations")
-    head = "".join(f"<th scope=col>{name}</th>" for name in names)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in (
-            str(i), f"{s.length:.4g}", _number(s.bound), _number(s.seen), s.kind,
-            f"{s.evaluations:,}",
-        )) + "</tr>"
-        for i, s in enumerate(segments[:_ROWS], 1)
-    )  # fmt: skip
-    table = f'<div class="scroll"><table><tr>{head}</tr>\n{rows}\n</table></div>'
-    if len(segments) <= _OPEN_ROWS:
-        return table
-    return f"<details><summary>{count(len(segments), 'segment')}</summary>{table}</details>"
+def _first(whole: Table) -> Table:
+    """As many rows as a page can hold."""
+    return type(whole)(whole.columns, whole.rows[:_DOWNLOAD_ROWS])
 
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Nested settings as pairs of a dotted name and a text."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value if isinstance(value, str) else json.dumps(value)
-
-
-def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
-
-
-def _variables(colors: Iterable[tuple[str, str]]) -> str:
-    return "; ".join(f"--{name}: {color}" for name, color in colors)

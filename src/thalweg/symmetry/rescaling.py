@@ -12,8 +12,8 @@ in log α.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,52 @@ class Scaled:
     axis: int | None
     units: Tensor
     power: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """The units on the axes of one part of a tensor: entries of the same units grow alike.
+
+    Attributes:
+        scales: one an axis.
+    """
+
+    scales: tuple[Scaled, ...]
+
+    def summed(self, values: Sequence[Tensor]) -> tuple[_Units, list[Tensor]]:
+        """Entries of the same units added up, so that what is left is small.
+
+        Args:
+            values: of the shape of the part, several.
+
+        Returns:
+            The units that are left on one axis each, and the sums.
+        """
+        axes = [scaled.axis or 0 for scaled in self.scales]
+        rest = [axis for axis in range(values[0].ndim) if axis not in axes]
+        order = [*axes, *rest]
+        sums = [t.permute(order).flatten(len(axes)).sum(-1) if rest else t.permute(order)
+                for t in values]  # fmt: skip
+        left = []
+        for i, scaled in enumerate(self.scales):
+            units, inverse = scaled.units.unique(return_inverse=True)
+            sums = [
+                torch.zeros(*t.shape[:i], len(units), *t.shape[i + 1 :], dtype=t.dtype)
+                .index_add_(i, inverse, t)
+                for t in sums
+            ]  # fmt: skip
+            left.append(replace(scaled, units=units))
+        return _Units(tuple(left)), sums
+
+    def logs(self, log_sizes: Tensor) -> Tensor:
+        """Logarithm of the factor of every entry that is left."""
+        padded = torch.cat([log_sizes, log_sizes.new_zeros(1)])  # the last: −1, of no unit
+        result = torch.zeros((), dtype=log_sizes.dtype)
+        for i, scaled in enumerate(self.scales):
+            shape = [1] * len(self.scales)
+            shape[i] = -1
+            result = result + (padded[scaled.units] * scaled.power).reshape(shape)
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +146,13 @@ class RescalingGroup:
         """
         wide = _wide(tensors)
         free = self._bounded(wide)
+        parts = [part.summed([t.square()]) for part, t in self._parts(wide)]
 
         def energy(log_sizes: Tensor) -> Tensor:
-            moved = self.apply(wide, log_sizes * free)
-            return sum((t.square().sum() for t in moved.values()), start=torch.zeros(()))
+            result = torch.zeros((), dtype=torch.float64)
+            for units, (squares,) in parts:
+                result = result + (squares * (2 * units.logs(log_sizes * free)).exp()).sum()
+            return result
 
         return _minimize(energy, torch.zeros(self.size, dtype=torch.float64)) * free
 
@@ -115,16 +164,35 @@ class RescalingGroup:
         """
         wide_a, wide_b = _wide(a), _wide(b)
         free = self._bounded(wide_b)
+        parts = [
+            part.summed([x.square(), x * y, y.square()])
+            for (part, x), (_, y) in zip(self._parts(wide_a), self._parts(wide_b), strict=True)
+        ]
 
         def distance(log_sizes: Tensor) -> Tensor:
-            moved = self.apply(wide_b, log_sizes * free)
-            squares = ((moved[name] - t).square().sum() for name, t in wide_a.items())
-            return sum(squares, start=torch.zeros(()))
+            result = torch.zeros((), dtype=torch.float64)
+            for units, (aa, ab, bb) in parts:
+                grown = units.logs(log_sizes * free).exp()
+                result = result + (aa - 2 * ab * grown + bb * grown.square()).sum()
+            return result
 
         there = (self.normal_sizes(b) - self.normal_sizes(a)) * free
         starts = [there, torch.zeros_like(there)]
         found = [_minimize(distance, start) * free for start in starts]
         return min(found, key=lambda log_sizes: float(distance(log_sizes)))
+
+    def _parts(self, tensors: Tensors) -> list[tuple[_Units, Tensor]]:
+        """Parts of tensors that some size acts on, each with its units."""
+        groups: dict[tuple[str, tuple[int, int] | None], list[Scaled]] = {}
+        for scaled in self.axes:
+            if scaled.name in tensors:
+                groups.setdefault((scaled.name, scaled.rows), []).append(scaled)
+        result = []
+        for (name, rows), scales in groups.items():
+            part = tensors[name] if rows is None else tensors[name][slice(*rows)]
+            flat = part.reshape(-1) if scales[0].axis is None else part
+            result.append((_Units(tuple(scales)), flat))
+        return result
 
     def _bounded(self, tensors: Tensors) -> Tensor:
         """One for sizes that the norm bounds from both sides, else zero, `[size]`."""

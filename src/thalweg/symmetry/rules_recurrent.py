@@ -37,7 +37,7 @@ def _layers(call: Call) -> Any:
     states = list(chain(*hidden))
     _unite_states(call, states)
     output, final = call.value
-    labels = [along_axis(units, -1, final_shape(final)[1:]) for units in states]
+    labels = [along_axis(units, -1, _final_shape(final)[1:]) for units in states]
     stacked = torch.stack(labels)
     ends = (
         tuple(Labelled(part, stacked) for part in final)
@@ -47,7 +47,7 @@ def _layers(call: Call) -> Any:
     return Labelled(output, along_axis(into, -1, output.shape)), ends
 
 
-def final_shape(final: Any) -> torch.Size:
+def _final_shape(final: Any) -> torch.Size:
     """Shape of the last states, of one kind or two."""
     return final[0].shape if isinstance(final, tuple) else final.shape
 

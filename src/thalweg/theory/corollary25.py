@@ -2,8 +2,8 @@
 
 Freeman & Bruna 2017, Corollary 2.5: "as m increases, the energy gap ε satisfies ε = O(m^(-1/n))",
 for inputs of dimension n. The proof covers the sphere by caps, finds one that holds `l = m^η` of m
-units, all at angles of order `m^((η - 1)/n)` from each other, and gives these up one after the other:
-at a cost of order `m^η m^((η - 1)/n)`, for an `η < 1/(n + 1)`.
+units, all at angles of order `m^((η - 1)/n)` from each other, and gives these up one by one, at a
+cost of order `m^η m^((η - 1)/n)`, for an `η < 1/(n + 1)`.
 
 **What the proof gives.** `ε - e(∞)` is at most the sum of that cost, whose exponent comes close to
 `-1/n` only for η close to zero, and of `e(m^η) - e(∞)`, which goes to zero only for η above zero

@@ -26,7 +26,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from thalweg.objective.workers import in_threads, workers
+from thalweg.objective.workers import in_threads
 from thalweg.theory import student_teacher
 
 # Safran & Shamir's: the step, the gradient norm at which a run has converged, and the value at or
@@ -92,7 +92,7 @@ def step_size(n: int) -> float:
     return min(STEP, 4 / (n + 4))
 
 
-def descend(start: Tensor, *, max_steps: int = 200_000) -> Ends:
+def descend(start: Tensor, *, max_steps: int = 500_000) -> Ends:
     """Run gradient descent from each of a stack of students to its end.
 
     Args:
@@ -108,6 +108,17 @@ def descend(start: Tensor, *, max_steps: int = 200_000) -> Ends:
         >>> descend(start).converged.all().item()
         True
     """
+    # Operations take less than a millisecond: each on one thread, or all wait at barriers. Blocks
+    # of runs are what goes to several threads.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _descend(start, max_steps, threads)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _descend(start: Tensor, max_steps: int, threads: int) -> Ends:
     r, n, k = start.shape
     step = step_size(n)
     students = start.clone()
@@ -122,7 +133,7 @@ def descend(start: Tensor, *, max_steps: int = 200_000) -> Ends:
     running = torch.arange(r)
     while len(running):
         now = students[running]
-        in_threads(partial(_take_steps, step=step), now.split(block), workers(start.device))
+        in_threads(partial(_take_steps, step=step), now.split(block), threads)
         students[running] = now
         steps[running] += _LOOK_EVERY
         slope = _norm(student_teacher.gradient(now))

@@ -112,7 +112,8 @@ def check(
         Whether a minimum that is not global and a level with several components come together.
 
     Raises:
-        InputError: if there is no such landscape, or fewer than 3 points or 2 levels.
+        InputError: if there is no such landscape, fewer than 3 points or 2 levels, or a grid too
+            coarse to show a minimum.
 
     Example:
         >>> check("banana", resolution=201).values["minima"]
@@ -131,6 +132,11 @@ def check(
     )
     values = chosen.value(x, y)
     minima = local_minima(values)
+    if not len(minima):
+        raise InputError(
+            f"expected a grid fine enough to show a minimum of {landscape}, got a resolution of "
+            f"{resolution}: take a larger one"
+        )
     scale = float(np.abs(minima).max()) or 1.0
     bad = minima[minima > minima[0] + 1e-9 * scale]
     # At the level of a minimum above the global one, both belong to the level set (Appendix B.1).

@@ -83,7 +83,7 @@ def check(
     runs: Annotated[int, "Runs of gradient descent."] = 200,
     seed: Annotated[int, "Of the initial weights."] = 0,
     scale: Annotated[float, "Standard deviation of an initial weight, times √K."] = 1.0,
-    max_steps: Annotated[int, "Of gradient descent, after which a run is undecided."] = 200_000,
+    max_steps: Annotated[int, "Of gradient descent, after which a run is undecided."] = 500_000,
 ) -> Finding:
     """Count the runs of gradient descent that end in a local minimum that is not global.
 
@@ -155,7 +155,7 @@ def check(
         holds=converged == runs and uncertified == 0 and not ends.climbed.any(),
         sentence=_sentence(values),
         values=values,
-        charts=(_chart(k, n, ends, spurious),),
+        charts=_charts(k, n, ends, spurious),
     )
 
 
@@ -217,17 +217,35 @@ def _sentence(values: dict[str, Any]) -> str:
     return words
 
 
-def _chart(k: int, n: int, ends: Ends, spurious: Tensor) -> Chart:
-    return Chart(
-        title=f"Spurious minima that gradient descent found, k = {k}, n = {n}",
-        x_label=f"objective (a global minimum has 0; counted from {LEVEL:g})",
-        y_label="least eigenvalue of the Hessian",
-        series=(
-            Series(
-                label="one run each",
-                x=tuple(ends.values[spurious].tolist()),
-                y=tuple(ends.least_eigenvalues[spurious].tolist()),
-                points=True,
+def _charts(k: int, n: int, ends: Ends, spurious: Tensor) -> tuple[Chart, Chart]:
+    values = ends.values[spurious]
+    kinds = _distinct(values)
+    x_label = f"objective, from {LEVEL:g} on (a global minimum has 0)"
+    return (
+        Chart(
+            title=f"Spurious minima, k = {k}, n = {n}",
+            x_label=x_label,
+            y_label="least eigenvalue of the Hessian",
+            series=(
+                Series(
+                    label="one run each",
+                    x=tuple(values.tolist()),
+                    y=tuple(ends.least_eigenvalues[spurious].tolist()),
+                    points=True,
+                ),
+            ),
+        ),
+        Chart(
+            title=f"How many of {len(spurious)} runs end there",
+            x_label=x_label,
+            y_label="runs",
+            series=(
+                Series(
+                    label="runs",
+                    x=tuple(value for value, _ in kinds),
+                    y=tuple(count for _, count in kinds),
+                    points=True,
+                ),
             ),
         ),
     )

@@ -15,7 +15,7 @@ import torch
 from thalweg.certify import exact_maximum
 from thalweg.objective import Objective
 from thalweg.theory.linear import Matrix
-from thalweg.theory.sparse_fits import Fit, Problem, compress
+from thalweg.theory.sparse_fits import Fit, Indices, Problem, compress
 from thalweg.theory.strings import relu_objective
 
 _GAP = 1e-5
@@ -84,7 +84,7 @@ def connect(problem: Problem, a: Fit, b: Fit, best: Fit, alpha: float) -> SixPar
     """
     sides = [_Side.of(problem, each, len(best.w), alpha) for each in (a, b)]
     places = [side.free(len(best.w)) for side in sides]
-    shared = np.intersect1d(*places)
+    shared = np.intersect1d(places[0], places[1])
     # A unit of the l-term fit that stays in a shared place is the same on both sides.
     orders = [np.concatenate([shared, np.setdiff1d(place, shared)]) for place in places]
     starts = [side.filled(order, best) for side, order in zip(sides, orders, strict=True)]
@@ -110,7 +110,7 @@ def connect(problem: Problem, a: Fit, b: Fit, best: Fit, alpha: float) -> SixPar
     )
 
 
-def _placed(w: Matrix, places: Matrix, beta: Matrix) -> Fit:
+def _placed(w: Matrix, places: Indices, beta: Matrix) -> Fit:
     """A network with these output weights in these places, and none elsewhere."""
     whole = np.zeros(len(w))
     whole[places] = beta
@@ -130,11 +130,11 @@ class _Side:
         lasso = problem.lasso(end.w)
         return cls(end, lasso, compress(problem, lasso, len(end.w) - spared, alpha))
 
-    def free(self, units: int) -> Matrix:
+    def free(self, units: int) -> Indices:
         """Places without output weight."""
         return np.flatnonzero(self.sparse.beta == 0)[:units]
 
-    def filled(self, places: Matrix, best: Fit) -> Fit:
+    def filled(self, places: Indices, best: Fit) -> Fit:
         """The compressed fit with other units in silent places."""
         w = self.sparse.w.copy()
         w[places] = best.w

@@ -21,9 +21,12 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from thalweg.theory.linear import Matrix
+
+Indices = NDArray[np.intp]
 
 _TURNS = 60
 
@@ -41,7 +44,7 @@ class Fit:
     beta: Matrix
 
     @property
-    def support(self) -> Matrix:
+    def support(self) -> Indices:
         """Indices of units that are used."""
         return np.flatnonzero(self.beta)
 
@@ -92,9 +95,8 @@ class Problem:
         from sklearn.linear_model import Lasso
 
         z = self.features(w)
-        model = Lasso(
-            alpha=self.kappa / 2, fit_intercept=False, precompute=z.T @ z, tol=1e-6, max_iter=10_000
-        )
+        model = Lasso(alpha=self.kappa / 2, fit_intercept=False, tol=1e-6, max_iter=10_000)
+        model.set_params(precompute=z.T @ z)
         with warnings.catch_warnings():
             # Nearly parallel units converge slowly; the value of what is found is computed anyway.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -28,8 +28,8 @@ f exceeds that end by at most `2 r ν + ν²`. For `|w_i| = 1` this is at most `
     max F <= max(λ, ε),    ε = max(e(l), δ_A(m, 0), δ_A(m - l, α) + x_A, and the same for B).
 
 **Where the paper is loose.** It bounds `f_i - g_i` by a multiple of `|η2(t)_i|` (below Eq. 22).
-This fails where β_i and γ_i have opposite signs: η2 vanishes on the way, the difference does not. With
-`|β_i| + |γ_i|` the argument holds, with another constant.
+This fails where β_i and γ_i have opposite signs: η2 vanishes on the way, the difference does not.
+With `|β_i| + |γ_i|` the argument holds, with another constant.
 
 **The true height** is exact but for a stated gap: convex and constant parts have it at their ends;
 on parts 2 and 5 the mean squared error is a piecewise quartic, whose maximum is known

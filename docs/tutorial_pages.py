@@ -24,6 +24,19 @@ _FOLDER = Path(__file__).with_name("tutorials")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:src|examples|benchmarks|tests)/[^)]*\)")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put every page of theory, and every guide that the navigation forgot, into it."""
+    docs = Path(__file__).parent
+    for entry in config.nav or []:
+        if "Theory" in entry:
+            entry["Theory"] = [f"theory/{file.name}" for file in sorted(docs.glob("theory/*.md"))]
+        if "Guides" in entry:
+            known = {*entry["Guides"], "index.md"}
+            others = sorted(file.name for file in docs.glob("*.md") if file.name not in known)
+            entry["Guides"] = [*entry["Guides"], *others]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for every tutorial, and the pictures that it draws."""
     sys.path.insert(0, str(_FOLDER.parents[1] / "src"))

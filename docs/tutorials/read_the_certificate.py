@@ -43,8 +43,8 @@ print(refused.accepted, f"a value of {refused.seen:.4f} is above 0.01")
 
 # %%
 # A connection holds one certificate for every segment. `proved` is a theorem about the function of
-# the stored weights on these data, rounding included; `sampled` is an adaptive estimate and is never
-# called a proof. Neither says anything of other data.
+# the stored weights on these data, rounding included; `sampled` is an adaptive estimate and is
+# never called a proof. Neither says anything of other data.
 connection = thalweg.connect(objective, a, b, threshold=0.02)
 print(connection.message)
 for i, segment in enumerate(connection.segments, 1):

@@ -19,6 +19,11 @@ def test_an_atlas_is_printed_drawn_and_exported(run, tmp_path):
     assert len((folder / "min.data").read_text().splitlines()) == 3
     assert len((folder / "ts.data").read_text().splitlines()) == 2
     assert "graphml" in (folder / "graph.graphml").read_text()
+    assert run("report", "studies.db", "--out", "atlas.html").status == 0
+    page = (tmp_path / "atlas.html").read_text()
+    assert "3 minima; at loss on test of 0.05 they lie in at most 1 component." in page
+    assert "Disconnectivity graph" in page
+    run("report", "studies.db", "--atlas", "none", "--out", "b.html").refuses("quadratic-small")
     again = run(*arguments)
     assert again.status == 0
     assert "at most 1 component" in again.out

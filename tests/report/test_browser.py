@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import thalweg
-from tests.helpers import random_stack, toy_classifier
 from tests.report.browser import chromium, complaints, open_page, requests, set_dark
+from thalweg.cli import main
 from thalweg.report import save_report
 
 PHONE = {"width": 390, "height": 844}
@@ -18,15 +19,10 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
-    """The page of a connection with beads, and a plane."""
-    objective = toy_classifier(3)
-    a, b = thalweg.train(objective, list(3 * random_stack(objective, 2, 3)), 0.18)
-    found = thalweg.connect(objective, a.theta, b.theta, threshold=0.2, profile_points=9)
-    assert found.beads >= 2
-    found = found.with_settings(task="<img src=x onerror=document.title='evil'>")
-    page = tmp_path_factory.mktemp("page") / "report.html"
-    save_report(found, page, thalweg.connection_plane(found, objective, shape=(9, 7)))
-    return page
+    """The page of the demo."""
+    folder = tmp_path_factory.mktemp("demo")
+    assert main(["demo", "--out", str(folder / "demo")]) == 0
+    return folder / "demo" / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +43,25 @@ def test_nothing_is_asked_for_and_nothing_complains(browser, file):
     assert asked == [file.as_uri()]
     assert browser.title.startswith("Connected")
     assert not browser.find_element(By.CSS_SELECTOR, "[data-plot=string] ~ .still").is_displayed()
+
+
+def test_names_are_text_and_never_run(browser, file, tmp_path):
+    evil = "<img src=x onerror=document.title='evil'>"
+    found = thalweg.load_connection(file.parent / "connection")
+    assert found.profile is not None
+    profile = dataclasses.replace(
+        found.profile,
+        values={key.replace("loss", evil): v for key, v in found.profile.values.items()},
+        linear={key.replace("loss", evil): v for key, v in found.profile.linear.items()},
+    )
+    named = dataclasses.replace(
+        found, criterion={"name": evil, "split": "train"}, profile=profile
+    ).with_settings(task=evil, command=f"</pre><script>document.title='evil'</script>{evil}")
+    save_report(named, tmp_path / "evil.html")
+    open_page(browser, tmp_path / "evil.html", plots=1)
+    assert browser.title.startswith("Connected")
+    assert browser.find_elements(By.TAG_NAME, "img") == []
+    assert complaints(browser) == []
 
 
 def test_the_slider_moves_the_picture_by_keys(browser, file):
@@ -103,7 +118,7 @@ def test_the_plane_is_a_map_and_a_relief(browser, file):
     kinds = "return document.querySelector('[data-plot=plane]').data.map(t => t.type)"
     assert browser.execute_script(kinds)[0] == "heatmap"
     rows = browser.execute_script("return document.querySelector('[data-plot=plane]').data[0].z")
-    assert (len(rows), len(rows[0])) == (7, 9)
+    assert (len(rows), len(rows[0])) == (41, 41)
     button = browser.find_element(By.CSS_SELECTOR, "[data-plot=plane] ~ .controls button")
     button.send_keys(Keys.ENTER)
     assert browser.execute_script(kinds) == ["surface"]

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from torch import Tensor, nn
 
 import thalweg
-from thalweg.connect import Connection, Outcome, Segment
+from thalweg.connect import Connection, Outcome, Profile, Segment
 from thalweg.report import answer, connection_html, facts, plane_beside, save_report
 
 EVIL = "<script>alert('x')</script>"
@@ -177,12 +177,12 @@ def test_a_plane_of_the_same_endpoints_is_on_the_page_and_another_is_not(connect
     assert Page(content).tags.count("svg") == 3
     assert len(tables(content)["plane.csv"]) == 20
     assert plane_beside(connection, tmp_path) is None
-    plane.save(tmp_path / "plane.safetensors")
+    plane.save(tmp_path / "plane.values.safetensors")
     found = plane_beside(connection, tmp_path)
     assert found is not None
     assert found.marks == plane.marks
     other = dataclasses.replace(plane, marks=plane.marks[:1])
-    other.save(tmp_path / "plane.safetensors")
+    other.save(tmp_path / "plane.values.safetensors")
     assert plane_beside(connection, tmp_path) is None
 
 
@@ -192,6 +192,25 @@ def test_a_long_string_stays_a_small_page(connection):
     content = connection_html(other)
     assert len(content.encode()) < 6_000_000
     assert "98,000 are in connection.json" in content
+
+
+def test_a_string_of_a_thousand_beads_is_a_page_below_six_megabytes(connection):
+    beads = 1000
+    points = torch.randn(beads + 2, 6, generator=torch.Generator().manual_seed(0)).cumsum(0)
+    t = torch.linspace(0, 1, 4 * beads + 5, dtype=torch.float64)
+    values = {f"{EVIL}/train": tuple((0.02 + 0.01 * t).tolist()), "loss/train": (0.1,) * len(t)}
+    profile = Profile(
+        tuple(t.tolist()), tuple(t[::4].tolist()), values, values, {"train": 16},
+        tuple((0.03, 0.04, 0.05) * 3 for _ in range(beads)),
+    )  # fmt: skip
+    layout = thalweg.Layout(("w",), ((6,),), torch.float32)
+    long = dataclasses.replace(
+        connection, path=thalweg.Polygonal(points, layout), profile=profile,
+        segments=connection.segments * (beads + 1), history=tuple(range(1, beads + 1)),
+    )  # fmt: skip
+    content = connection_html(long)
+    assert len(content.encode()) < 6_000_000
+    assert len(tables(content)["string.csv"]) <= 5000
 
 
 def test_missing_values_are_said_to_be_missing(connection):

@@ -133,7 +133,9 @@ def test_a_path_with_turning_units_is_measured_exactly():
     assert dense <= top.bound
     assert top.bound <= dense * (1 + 1e-3)
     assert min(path.excess) >= 0
-    assert all(x <= 1.5 * c + 0.1 for x, c in zip(path.excess, path.linear_excess, strict=True))
+    sides = zip(path.excess, path.linear_excess, path.lassos, path.compressed, strict=True)
+    for excess, linear, lasso, compressed in sides:  # C1 α, and (C1 α)² over four times the end
+        assert excess <= (linear + linear**2 / (4 * max(lasso, compressed))) * (1 + 1e-9)
 
 
 def test_turning_back_keeps_lengths_and_small_angles():

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from thalweg.plots import Table
 
 
+VALUES = ".values.safetensors"
+"""After the name of a picture: the file of its values."""
+
+
 def parse_shape(text: str) -> tuple[int, ...]:
     """Numbers of points along the axes.
 
@@ -71,7 +75,7 @@ Out = Annotated[
     typer.Option(
         metavar="FILE",
         help="Picture to write: .png, .svg or .pdf. Beside it come its numbers: NAME.csv, "
-        "NAME-positions.csv, and NAME.safetensors, from which an interrupted computation goes on.",
+        "NAME-positions.csv, and NAME.values.safetensors, from which it goes on if interrupted.",
     ),
 ]
 Shape = Annotated[
@@ -111,7 +115,7 @@ def check_picture(out: Path, style: str = "heat") -> None:
 
 def values_file(out: Path) -> Path:
     """Where the values of a picture are kept."""
-    return out.with_suffix(".safetensors")
+    return out.with_name(f"{out.stem}{VALUES}")
 
 
 def write_plane(plane: Plane, out: Path, style: str) -> list[Path]:

@@ -15,6 +15,7 @@ from thalweg.connect import RECORD_FILE
 from thalweg.errors import InputError
 from thalweg.report import (
     plane_beside,
+    save_atlas_report,
     save_comparison_report,
     save_report,
     save_study_report,
@@ -26,13 +27,17 @@ def report(
         str,
         typer.Argument(
             metavar="DIR_OR_STORE",
-            help="A connection's folder, that of a comparison, or the store of a study.",
+            help="A connection's folder, that of a comparison, or a store of studies and atlases.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")],
     study: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Of a store: which study; needed where it has several."),
+    ] = None,
+    atlas: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of a store: which atlas, instead of a study."),
     ] = None,
     files: Annotated[
         Path | None,
@@ -44,7 +49,7 @@ def report(
     check_file(out, ".html")
     folder = Path(source)
     if "://" in source or folder.is_file():
-        _study(source, study, files, out)
+        _stored(source, study, atlas, files, out)
     elif (folder / RECORD_FILE).is_file():
         connection = thalweg.load_connection(folder)
         save_report(connection, out, plane_beside(connection, folder))
@@ -67,14 +72,24 @@ def _methods(folder: Path) -> list[thalweg.Connection]:
     return [thalweg.load_connection(file.parent) for file in found]
 
 
-def _study(source: str, study: str | None, files: Path | None, out: Path) -> None:
-    from thalweg.study import Store
+def _stored(
+    source: str, study: str | None, atlas: str | None, files: Path | None, out: Path
+) -> None:
+    from thalweg.study import Store, atlas_names
 
     store = Store(source, files, create=False)
-    known = list(store.studies())
-    if study is None and len(known) != 1:
-        raise InputError(
-            f"expected --study NAME for a store with {len(known)} studies, got none: name one of "
-            f"{', '.join(known) or '(none)'}"
-        )
-    save_study_report(store, study or known[0], out)
+    studies, atlases = list(store.studies()), list(atlas_names(store))
+    if study is not None and atlas is not None:
+        raise InputError("expected one of --study and --atlas, got both: leave one out")
+    if study is None and atlas is None:
+        if len(studies) + len(atlases) != 1:
+            raise InputError(
+                f"expected --study NAME or --atlas NAME for a store with {len(studies)} studies "
+                f"and {len(atlases)} atlases, got neither: name one of "
+                f"{', '.join([*studies, *atlases]) or '(none)'}"
+            )
+        study, atlas = next(iter(studies), None), next(iter(atlases), None)
+    if atlas is not None:
+        save_atlas_report(store, atlas, out)
+    else:
+        save_study_report(store, str(study), out)

@@ -26,7 +26,7 @@ from thalweg.paths import Path, load_path, save_path
 
 PATH_FILE = "path.safetensors"
 RECORD_FILE = "connection.json"
-PLANE_VALUES = "plane.safetensors"
+PLANE_VALUES = "plane.values.safetensors"
 PLANE_FILES = ("plane.png", "plane.csv", "plane-positions.csv", PLANE_VALUES)
 """A plane through the path, where one was drawn: its picture, tables and values."""
 # What a connection's folder may hold and be replaced: anything else is somebody's own.

@@ -13,17 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from thalweg.errors import InputError
 from thalweg.geometry.partial import Partial, surface_key
 from thalweg.objective import Criterion, Objective, evaluate_on
+from thalweg.objective.batchnorm import tracked_layers
 from thalweg.parameters import Source
 
 # Points evaluated between two reports of progress. The values of a piece do not depend on the
 # others, so that a surface taken up again is the one that was not interrupted.
 _POINTS = 256
+# The same where BatchNorm's statistics are estimated at every point, which shares nothing with the
+# others and takes long.
+_POINTS_ALONE = 16
 
 Extent = float | Sequence[float] | Sequence[Sequence[float]]
 """`e` for `[-e, e]` along every axis, `(low, high)` for every axis, or one such pair an axis."""
@@ -126,13 +131,14 @@ def surface(
     rows = _directions(objective, directions)
     axes = _axes(extent, shape, len(rows))
     grid = torch.cartesian_prod(*axes).reshape(-1, len(rows))
+    together = _POINTS_ALONE if tracked_layers(objective.model) else _POINTS
     key = None
     if resume is not None:
-        key = surface_key(objective, theta, rows, axes, name, chosen, _POINTS)
+        key = surface_key(objective, theta, rows, axes, name, chosen, together)
     partial = Partial(None if resume is None else Path(resume), key or "", len(grid), len(chosen))
     with partial:
         while partial.done < len(grid):
-            part = grid[partial.done : partial.done + _POINTS]
+            part = grid[partial.done : partial.done + together]
             found = evaluate_on(objective, theta, rows, part, name, chosen).values
             partial.add(found, objective.plans)
             if progress is not None:
@@ -185,7 +191,7 @@ def _axes(extent: Extent, shape: int | Sequence[int], count: int) -> tuple[Tenso
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise InputError(f"expected a finite extent with low < high, got ({low}, {high})")
     return tuple(
-        torch.linspace(low, high, n, dtype=torch.float64)
+        torch.from_numpy(np.linspace(low, high, n))  # whose middle is an exact zero
         for (low, high), n in zip(pairs, counts, strict=True)
     )
 

@@ -37,6 +37,7 @@ def draw_comparison(info: ComparisonInfo, axes: Sequence[Axes], palette: Palette
     above.axhline(room, color=palette.level, label=f"room below L0 = {info.threshold:g}")
     # Barriers differ by orders of magnitude, and may be zero.
     above.set_yscale("symlog", linthresh=max(room, 1e-12))
+    above.yaxis.set_major_formatter("{x:g}")  # 10^-1 would be read as text
     above.set_ylim(bottom=0)
     above.set_ylabel(f"barrier, {info.criterion}")
     above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)

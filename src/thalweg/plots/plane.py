@@ -177,6 +177,7 @@ def draw_line(plane: Plane, axes: Axes, palette: Palette = LIGHT) -> None:
         axes.plot([], [], linestyle="none", label=f"gaps: {missing} values that are not finite")
     if isinstance(color_scale(plane.surface.values.tolist()), LogNorm):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")  # 10^-1 would be read as text
     axes.set(xlabel=plane.names[0], ylabel=plane.criterion)
 
 

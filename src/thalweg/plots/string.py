@@ -32,6 +32,8 @@ _MAP = LinearSegmentedColormap.from_list("threshold to highest", COLORS)
 _MISSING = "#9a9a9a"
 # Snapshots as in Figure 3: one step in, on the way, near the end, finished.
 _SNAPSHOTS = 4
+# Points of a string above which a vector picture of it would be large.
+_MANY = 600
 # Frames of a movie at most, and each shown so long.
 _FRAMES = 120
 _PER_SECOND = 4
@@ -83,10 +85,11 @@ def draw_string(info: StringInfo, axes: Any, step: int, palette: Palette = LIGHT
     there = info.at(step)
     points = np.array([point for stretch in there for point in stretch.points])
     low, high = _box(info)
+    heavy = len(points) > _MANY  # so many lines are pixels also in a vector format
     for dimension, wall in enumerate((low[0], high[1], low[2])):
         shadow = points.copy()
         shadow[:, dimension] = wall
-        axes.plot(*shadow.T, color=palette.ink, linewidth=0.7, alpha=0.55)
+        axes.plot(*shadow.T, color=palette.ink, linewidth=0.7, alpha=0.55, rasterized=heavy)
     pairs, colors = [], []
     norm = _norm(info)
     for stretch in there:
@@ -94,11 +97,12 @@ def draw_string(info: StringInfo, axes: Any, step: int, palette: Palette = LIGHT
         pairs += list(np.stack([at[:-1], at[1:]], axis=1))
         colors += [_color(a, b, norm) for a, b in zip(stretch.values, stretch.values[1:],
                                                       strict=False)]  # fmt: skip
-    axes.add_collection3d(Line3DCollection(pairs, colors=colors, linewidths=2.4), autolim=False)
+    lines = Line3DCollection(pairs, colors=colors, linewidths=2.4, rasterized=heavy)
+    axes.add_collection3d(lines, autolim=False)
     models = np.array([m for m, born in zip(info.models, info.models_born, strict=True)
                        if born <= step])  # fmt: skip
     size = 16 if len(models) < 60 else 4
-    axes.scatter(*models.T, color=palette.ink, s=size, depthshade=False)
+    axes.scatter(*models.T, color=palette.ink, s=size, depthshade=False, rasterized=heavy)
     for name, end in (("A", info.models[0]), ("B", info.models[-1])):
         axes.text(*end, f"  {name}", color=palette.ink, fontweight="bold", fontsize=10)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))

@@ -149,9 +149,12 @@ def picture(figure: Figure, label: str, caption: str, plot: str = "") -> str:
         drawn = drawn.replace('id="', f'id="{plot}-').replace('"#', f'"#{plot}-')
         drawn = drawn.replace("url(#", f"url(#{plot}-")
     drawn = drawn.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+    width, height = figure.get_size_inches()
+    # A wide picture scrolls by itself on a narrow screen, where its text would be too small.
+    wide = ' wide" tabindex="0' if width > 1.4 * height else ""
     moving = f'<div class="plot" data-plot="{plot}" hidden></div>\n' if plot else ""
     return (
-        f'<figure>{moving}<div class="still">{drawn}</div>'
+        f'<figure>{moving}<div class="still{wide}">{drawn}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

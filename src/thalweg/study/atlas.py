@@ -27,7 +27,7 @@ from thalweg.study.problem import build, facts
 from thalweg.study.schema import atlases, links, minima
 from thalweg.study.spec import Problem
 from thalweg.study.store import Store
-from thalweg.topology import Atlas, Link, explore
+from thalweg.topology import Atlas, Link, explore, lower_levels
 
 
 def run_atlas(
@@ -114,14 +114,15 @@ def atlas_names(store: Store) -> tuple[str, ...]:
         return tuple(found)
 
 
-def load_atlas(store: Store, name: str) -> Atlas:
+def load_atlas(store: Store, name: str, data_dir: Any = None) -> Atlas:
     """What a store knows of an atlas, without computing anything.
 
-    Straight lines and obstructions are not kept: their places hold what the energies tell.
+    Straight lines are not kept: their place holds what the energies tell.
 
     Args:
         store: where it is kept.
         name: of the atlas.
+        data_dir: folder of the data sets.
 
     Returns:
         The atlas.
@@ -146,10 +147,12 @@ def load_atlas(store: Store, name: str) -> Atlas:
         raise InputError(f"expected an atlas with minima, got '{name}' without: run it on")
     above = np.maximum.outer(energies, energies)
     definition = json.loads(row.definition)
-    problem = build(Problem.model_validate(definition["problem"] | {"thresholds": (1.0,)}))
-    criterion = problem.objective.criterion
+    problem = Problem.model_validate(definition["problem"] | {"thresholds": (1.0,)})
+    objective = build(problem, data_dir).objective
+    criterion, points = objective.criterion, torch.stack(thetas)
     return Atlas(
-        thetas=torch.stack(thetas), energies=energies, straight=above, lower=above,
+        thetas=points, energies=energies, straight=above,
+        lower=above if definition["align"] else lower_levels(objective, points, energies),
         links=tuple(_links(store, row.id)), aligned=bool(definition["align"]),
         criterion={"name": criterion.name, "split": criterion.split},
     )  # fmt: skip

@@ -92,7 +92,7 @@ def step_size(n: int) -> float:
     return min(STEP, 4 / (n + 4))
 
 
-def descend(start: Tensor, *, max_steps: int = 200_000) -> Ends:
+def descend(start: Tensor, *, max_steps: int = 500_000) -> Ends:
     """Run gradient descent from each of a stack of students to its end.
 
     Args:

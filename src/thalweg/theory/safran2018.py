@@ -83,7 +83,7 @@ def check(
     runs: Annotated[int, "Runs of gradient descent."] = 200,
     seed: Annotated[int, "Of the initial weights."] = 0,
     scale: Annotated[float, "Standard deviation of an initial weight, times √K."] = 1.0,
-    max_steps: Annotated[int, "Of gradient descent, after which a run is undecided."] = 200_000,
+    max_steps: Annotated[int, "Of gradient descent, after which a run is undecided."] = 500_000,
 ) -> Finding:
     """Count the runs of gradient descent that end in a local minimum that is not global.
 

@@ -141,7 +141,8 @@ def mirrored_hessian(weight: float, n: int) -> tuple[Matrix, Matrix]:
     Returns:
         Gradient `[n]` and Hessian `[n, n]`.
     """
-    h = 1e-4 * (1 - weight)
+    # The third derivative jumps where the angle is π, the more so the larger π / (1 - π).
+    h = 1e-4 * (1 - weight) * min(1.0, (1 - weight) / weight)
 
     def risk(u: Matrix) -> float:
         size = float(np.linalg.norm(u))
@@ -290,7 +291,8 @@ def _branch(
 MIXTURE = Statement(
     name="mixture-of-teachers",
     source="Freeman & Bruna 2017, Section 2.3.1",
-    claim="Where the target comes from either of two relu teachers, there are local minima near "
-    "both, of different losses: one of them is poor.",
+    claim="Where the target comes from either of two relu teachers, one the mirror image of the "
+    "other, there are local minima near both, of different losses: one of them is poor. (For other "
+    "teachers the two may be one.)",
     check=check,
 )

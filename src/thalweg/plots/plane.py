@@ -102,7 +102,7 @@ def draw_plane(
     for mark in plane.marks:
         axes.plot(*mark.position, linestyle="none", marker="*", markersize=13, color="white",
                   markeredgecolor="black")  # fmt: skip
-        axes.annotate(mark.name, mark.position, xytext=(7, 6), textcoords="offset points",
+        axes.annotate(mark.name, (mark.position[0], mark.position[1]), xytext=(7, 6), textcoords="offset points",
                       color="black", fontweight="bold",
                       bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none",
                             "alpha": 0.75})  # fmt: skip

@@ -159,8 +159,8 @@ def test_the_same_seed_gives_the_same_path(name):
 @pytest.mark.parametrize("kind", ["mlp", "batchnorm"])
 @pytest.mark.parametrize("name", SEARCHING)
 def test_small_networks_are_connected_and_verified(name, kind, tmp_path):
-    objective, ends = trained(kind)
-    connection = run(objective, *ends, LEVELS[kind], name)
+    objective, (a, b) = trained(kind)
+    connection = run(objective, a, b, LEVELS[kind], name)
     assert connection.outcome is Outcome.CONNECTED, connection.message
     assert connection.certificate == ("sampled" if kind == "batchnorm" else "proved")
     connection.save(tmp_path / "c")

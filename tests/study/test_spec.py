@@ -151,6 +151,21 @@ def test_alpha_and_mult_can_be_moved_with_the_protocol_of_the_paper_alone():
         plan(study.model_copy(update={"methods": bad, "protocols": ("paper",)}))
 
 
+def test_other_methods_get_what_the_task_recommends_and_refuse_options_that_they_lack():
+    study = QUADRATIC.varied(pairs=1, thresholds=[0.1])
+    for name in ("linear", "autoneb"):
+        (setting,) = connecting(study.model_copy(update={"methods": (Search(name=name),)}))
+        assert setting.method.name == name
+        assert set(setting.method.options) <= {"alpha", "t_star"}
+    bad = (Search(options={"gamma": 1}),)
+    for protocol in ("strict", "paper"):
+        with pytest.raises(InputError, match="gamma"):
+            plan(study.model_copy(update={"methods": bad, "protocols": (protocol,)}))
+    linear = (Search(name="linear"),)
+    with pytest.raises(InputError, match="greedy with the protocol of the paper"):
+        plan(study.model_copy(update={"methods": linear, "protocols": ("paper",)}))
+
+
 def test_the_published_constants_of_the_convolutional_networks():
     study = load_study("figure1-mnist").varied(pairs=1, thresholds=[0.02], protocols=["paper"])
     (setting,) = connecting(study)

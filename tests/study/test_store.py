@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,7 +165,15 @@ def test_a_lease_that_is_not_renewed_runs_out_and_its_results_are_thrown_away(op
     assert not train(late, lost)
     assert store.network(next(iter(lost.seeds))) is None
     assert train(store, taken)
-    assert not train(store, taken), "what is done is not done again"
+    files = {file: file.read_bytes() for file in (store.files or Path()).rglob("*.safetensors")}
+    assert len(files) == 4
+    other = dict.fromkeys(lost.seeds, Network(torch.zeros(24), "", 0.0))
+    assert not late.finish_training(lost, other)
+    assert not store.finish_training(taken, other), "what is done is not done again"
+    left = {
+        file: file.read_bytes() for file in (store.files or Path()).rglob("*") if file.is_file()
+    }
+    assert left == files
 
 
 def test_a_renewed_lease_holds(open_store):

@@ -116,6 +116,30 @@ class OneLayerTwice(nn.Module):
         return self.out(torch.tanh(self.layer(torch.tanh(self.layer(x)))))
 
 
+class TwoActivations(nn.Module):
+    """Half of the units pass through another function than the other half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.out = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.into(x).chunk(2, dim=1)
+        return self.out(torch.cat([torch.relu(left), torch.softmax(right, 1)], 1))
+
+
+class Gated(nn.Module):
+    """A unit stands twice in one layer: as a value and as its gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.out = nn.Linear(3, 10), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.into(x).chunk(2, dim=1)
+        return self.out(value * torch.sigmoid(gate))
+
+
 @dataclass(frozen=True)
 class Network:
     """A network, and how large its families of interchangeable units must be."""
@@ -182,6 +206,8 @@ NETWORKS: dict[str, Network] = {
     "two ways": Network(TwoWays, lambda n: torch.randn(n, 5, 3), (4, 4, 4, 4)),
     "joined": Network(Joined, lambda n: torch.randn(n, 3), (4, 5)),
     "layer scale": Network(LayerScale, lambda n: torch.randn(n, 4, 3), (6,)),
+    "two activations": Network(TwoActivations, lambda n: torch.randn(n, 3), (4, 4)),
+    "gated": Network(Gated, lambda n: torch.randn(n, 3), (5,)),
     "one layer twice": Network(OneLayerTwice, lambda n: torch.randn(n, 3), (5,)),
 }
 

@@ -33,8 +33,9 @@ def _other(model: nn.Module, seed: int = 7) -> dict[str, torch.Tensor]:
         for n, t in tensors(model).items() if t.is_floating_point()
     }  # fmt: skip
     first = {id(p): n for n, p in model.named_parameters()}
-    own = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
-    return {n: new.get(first.get(id(t), n), t) for n, t in own.items() if t is not None}
+    own = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
+    return {n: new[first.get(id(t)) or n] if t.is_floating_point() else t
+            for n, t in own if t is not None}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)

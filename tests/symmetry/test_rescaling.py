@@ -13,7 +13,7 @@ from thalweg.symmetry import rescaling_group
 SIZES = {
     "mlp": 12, "flattened": 9, "groups": 10, "one dimension": 3, "residual": 6 + 6 + 8 + 8,
     "padded shortcut": 8, "tied": 0, "two ways": 8, "joined": 0, "layer scale": 0,
-    "one layer twice": 0,
+    "one layer twice": 0, "two activations": 4, "gated": 0,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from thalweg.connect import make_method, option_names
 from thalweg.errors import InputError
 from thalweg.study.problem import Facts
 from thalweg.study.spec import Limits, Problem, Protocol, Search
@@ -94,8 +95,11 @@ def rules(
                 "expected no option mult with the strict protocol, which accepts at L0 itself, got "
                 f"mult={given['mult']}: leave it out, or choose --protocol paper"
             )
-        own = {"alpha": known.alpha, "t_star": known.t_star} if method.name == "greedy" else {}
-        return Rules(known.alpha * threshold, threshold, {**own, **given}, False, limits.depth)
+        of_task = {"alpha": known.alpha, "t_star": known.t_star}
+        names = option_names(method.name)
+        options = {key: value for key, value in of_task.items() if key in names} | given
+        make_method(method.name, **options)  # refuses options that it does not have
+        return Rules(known.alpha * threshold, threshold, options, False, limits.depth)
     if method.name != "greedy":
         raise InputError(
             f"expected the method greedy with the protocol of the paper, got '{method.name}': "
@@ -109,4 +113,5 @@ def rules(
     options = {"t_star": published.t_star, "start": "segment", "direct": False, **given}
     # Beads go to alpha·L0, which the method counts from the level of the path.
     options["alpha"] = alpha / mult
+    make_method(method.name, **options)
     return Rules(threshold, level, options, True, min(limits.depth, _ROUNDS))

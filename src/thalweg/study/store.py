@@ -22,14 +22,16 @@ files without an owner, which the next attempt replaces by the same content.
 
 *In which order.* A batch of cells is not claimed before those that train its networks have ended.
 
-Weights are files beside the database, written under a temporary name and renamed before the
-transaction that tells of them: one file a network, one folder a path.
+Weights are files beside the database, one file a network, one folder a path. They are written under
+a temporary name, and renamed within the transaction that tells of them, by its owner alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +78,9 @@ class Claim:
     pairs: Mapping[int, tuple[str, str]]
 
     @property
-    def cells(self) -> int:
-        """How many cells it settles."""
-        return len(self.pairs)
+    def token(self) -> str:
+        """What files are called until it is sure that they are to be kept."""
+        return f"{self.worker.rpartition('/')[2]}-{self.attempt}"
 
 
 @dataclass(frozen=True)
@@ -243,12 +245,16 @@ class Store:
         Returns:
             Whether the worker still owned it; otherwise nothing is stored.
         """
+        ready: dict[Path, Path] = {}
         for key, network in trained.items():
             if network.theta is not None:
-                self.save_network(key, network.theta)
-        with writing(self.engine) as database:
+                file = self._network_file(key)
+                ready[file] = file.with_name(f".{key}.{claim.token}.safetensors")
+                save_checkpoint(ready[file], {"theta": network.theta})
+        with _moving(ready), writing(self.engine) as database:
             if not _end(database, claim):
                 return False
+            _move(ready)
             for key, network in trained.items():
                 database.execute(
                     update(networks)
@@ -272,12 +278,16 @@ class Store:
         Returns:
             Whether the worker still owned it; otherwise nothing is stored.
         """
+        ready: dict[Path, Path] = {}
         for number, cell in results.items():
             if cell.connection is not None:
-                cell.connection.save(self.path_folder(number))
-        with writing(self.engine) as database:
+                folder = self.path_folder(number)
+                ready[folder] = folder.with_name(f".{number}.{claim.token}")
+                cell.connection.save(ready[folder])
+        with _moving(ready), writing(self.engine) as database:
             if not _end(database, claim):
                 return False
+            _move(ready)
             for number, cell in results.items():
                 database.execute(
                     update(cells)
@@ -402,6 +412,27 @@ class Store:
                 _lose(database, row, "the process that computed it was killed")
             elif row.lease_until < time:
                 _lose(database, row, f"nothing was heard of its worker for {self.lease:g} s")
+
+
+@contextlib.contextmanager
+def _moving(ready: Mapping[Path, Path]) -> Iterator[None]:
+    """Leave nothing behind of files that were not moved to their final names."""
+    try:
+        yield
+    finally:
+        for temporary in ready.values():
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+
+
+def _move(ready: Mapping[Path, Path]) -> None:
+    """Give files their final names; those of an attempt that was cut off here are replaced."""
+    for final, temporary in ready.items():
+        if final.is_dir():
+            shutil.rmtree(final)
+        temporary.replace(final)
 
 
 def _study(database: Database, name: str) -> int:

@@ -203,15 +203,17 @@ def permutation_group(model: nn.Module, *inputs: Tensor) -> PermutationGroup:
         for at, root in enumerate(found.classes.roots(torch.tensor(block.labels)).tolist()):
             if root != FIXED:
                 positions[root][number].append(at)
-    within: dict[int, list[int]] = defaultdict(list)
-    for number, units in enumerate(found.sets):
-        for root in found.classes.roots(units).tolist():
-            within[root].append(number)
-    # Classes that stand in the same blocks, equally often, can change places.
+    within: dict[int, Counter[int]] = defaultdict(Counter)
+    for number, (units, times) in enumerate(found.sets):
+        roots = found.classes.roots(units).tolist()
+        for root, often in zip(roots, times.tolist(), strict=True):
+            within[root][number] += often
+    # Classes that stand in the same blocks and pass the same operations, equally often, can change
+    # places.
     alike: dict[object, list[int]] = defaultdict(list)
     for root, where in positions.items():
         counts = tuple(sorted((number, len(at)) for number, at in where.items()))
-        alike[counts, tuple(within[root])].append(root)
+        alike[counts, tuple(sorted(within[root].items()))].append(root)
     groups = [sorted(roots) for roots in alike.values() if len(roots) > 1]
     names: Counter[str] = Counter()
     families = []

@@ -168,7 +168,7 @@ def _layer_norm(call: Call) -> Any:
         if weight is None:
             return fixed(call.value)
         into = call.classes.fresh(len(into))
-    walk.sets.append(into)
+    walk.treat_alike(into)
     walk.stand(weight, into, axis=None, power=1)
     walk.stand(bias, into, axis=None, power=1)
     labels = into.reshape(layer.normalized_shape).expand(shape)
@@ -180,7 +180,8 @@ def _group_norm(call: Call) -> Any:
     into = call.classes.along(call.first.labels, 1)
     if walk.action == "rescale":
         return _resized(call, into)
-    walk.sets.extend(into.chunk(layer.num_groups))
+    for group in into.chunk(layer.num_groups):
+        walk.treat_alike(group)
     walk.stand(walk.own(layer.weight), into, power=1)
     walk.stand(walk.own(layer.bias), into, power=1)
     return Labelled(call.value, along_axis(into, 1, call.value.shape))

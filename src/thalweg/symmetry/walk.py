@@ -86,7 +86,8 @@ class Walk(fx.Interpreter):
     Attributes:
         classes: of units.
         blocks: where units stand on the tensors of the network.
-        sets: units that an operation treats alike within each set, such as a normalization.
+        sets: units that an operation sees, and how often it sees each: only units that pass
+            through the same operations can change places.
         seen: by layers: node, axis of its value and labels along it.
         fixed_by: operations that keep units in place for want of a rule.
     """
@@ -102,7 +103,7 @@ class Walk(fx.Interpreter):
         self.action = action
         self.classes = Classes()
         self.blocks: dict[tuple[object, ...], Block] = {}
-        self.sets: list[Tensor] = []
+        self.sets: list[tuple[Tensor, Tensor]] = []
         self.seen: list[tuple[str, int, Tensor]] = []
         self.fixed_by: list[str] = []
         self._modules, self._functions = modules, functions
@@ -195,6 +196,14 @@ class Walk(fx.Interpreter):
         """Record that a layer sees units along an axis of its first argument."""
         self.seen.append((self._looked_at, axis, labels))
 
+    def treat_alike(self, labels: Tensor) -> None:
+        """Record that an operation treats these units alike, and others differently.
+
+        Args:
+            labels: of any shape.
+        """
+        self.sets.append(labels.unique(return_counts=True))
+
     def fallback(self, call: Call) -> Any:
         """Keep in place whatever an operation sees: right for every operation."""
         for tensor in tensors_in([call.args, dict(call.kwargs)]):
@@ -253,6 +262,9 @@ class Walk(fx.Interpreter):
         plain = values_of(dict(kwargs))
         value = run(*values_of(tuple(args)), **plain)  # type: ignore[arg-type, call-overload]
         call = Call(self, module, run, tuple(args), kwargs, value)
+        for tensor in tensors_in([args, kwargs]):
+            if isinstance(tensor, Labelled):
+                self.treat_alike(tensor.labels)
         if module is None and not list(tensors_in([args, kwargs])):
             return self.constant(value) if isinstance(value, Tensor) else value
         return self.fallback(call) if rule is None else rule(call)

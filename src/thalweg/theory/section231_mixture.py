@@ -291,7 +291,8 @@ def _branch(
 MIXTURE = Statement(
     name="mixture-of-teachers",
     source="Freeman & Bruna 2017, Section 2.3.1",
-    claim="Where the target comes from either of two relu teachers, there are local minima near "
-    "both, of different losses: one of them is poor.",
+    claim="Where the target comes from either of two relu teachers, one the mirror image of the "
+    "other, there are local minima near both, of different losses: one of them is poor. (For other "
+    "teachers the two may be one.)",
     check=check,
 )

@@ -84,7 +84,7 @@ def connect(problem: Problem, a: Fit, b: Fit, best: Fit, alpha: float) -> SixPar
     """
     sides = [_Side.of(problem, each, len(best.w), alpha) for each in (a, b)]
     places = [side.free(len(best.w)) for side in sides]
-    shared = np.intersect1d(*places)
+    shared = np.intersect1d(places[0], places[1])
     # A unit of the l-term fit that stays in a shared place is the same on both sides.
     orders = [np.concatenate([shared, np.setdiff1d(place, shared)]) for place in places]
     starts = [side.filled(order, best) for side, order in zip(sides, orders, strict=True)]

@@ -71,6 +71,7 @@ def trained(model: nn.Module, x: Tensor, y: Tensor, epochs: int) -> nn.Module:
     steps = epochs * -(-len(x) // 100)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
     model.train()
+    last = float("nan")
     for epoch in range(epochs):
         for batch in torch.randperm(len(x)).split(100):
             optimizer.zero_grad()
@@ -78,7 +79,8 @@ def trained(model: nn.Module, x: Tensor, y: Tensor, epochs: int) -> nn.Module:
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"  epoch {epoch + 1}: loss {float(loss.detach()):.3f}", flush=True)
+            last = float(loss.detach())
+        print(f"  epoch {epoch + 1}: loss {last:.3f}", flush=True)
     return model.eval()
 
 
@@ -116,10 +118,13 @@ def main() -> None:
     scale = color_scale(values)
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     axes = figure.subplots(1, 2)
-    for ax, (title, plane) in zip(axes, planes.items(), strict=True):
-        drawn = draw_plane(plane, ax, "contour", scale=scale, colorbar=False)
+    drawn = [
+        draw_plane(plane, ax, "contour", scale=scale, colorbar=False)
+        for ax, plane in zip(axes, planes.values(), strict=True)
+    ]
+    for ax, title in zip(axes, planes, strict=True):
         ax.set_title(title)
-    add_colorbar(figure, drawn, axes, "loss on train")
+    add_colorbar(figure, drawn[0], axes, "loss on train")
     write_figure(figure, given.out)
     print(f"written: {given.out}")
 

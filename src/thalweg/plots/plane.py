@@ -100,9 +100,10 @@ def draw_plane(
     _draw_threshold(plane, axes, x, y, values)
     _draw_lines(plane, axes)
     for mark in plane.marks:
-        axes.plot(*mark.position, linestyle="none", marker="*", markersize=13, color="white",
+        place = mark.position[0], mark.position[1]
+        axes.plot(*place, linestyle="none", marker="*", markersize=13, color="white",
                   markeredgecolor="black")  # fmt: skip
-        axes.annotate(mark.name, mark.position, xytext=(7, 6), textcoords="offset points",
+        axes.annotate(mark.name, place, xytext=(7, 6), textcoords="offset points",
                       color="black", fontweight="bold",
                       bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none",
                             "alpha": 0.75})  # fmt: skip

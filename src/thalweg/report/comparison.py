@@ -44,7 +44,9 @@ def comparison_html(connections: Sequence[Connection]) -> str:
     info = compute_comparison(connections)
     header, *rows = comparison_rows(connections)
     found = sum(row.connected for row in info.rows)
-    exact = Table(tuple(field.name for field in fields(MethodRow)), [*map(astuple, info.rows)])
+    exact = Table(
+        tuple(field.name for field in fields(MethodRow)), [astuple(row) for row in info.rows]
+    )
     return page(
         title="Comparison of methods - Thalweg",
         mood="good" if found else "bad",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Rows of a table that is downloaded: the page stays small.
 _DOWNLOAD_ROWS = 5000
+_PROFILE_ROWS = 2000
 
 
 def save_report(connection: Connection, file: str | Path, plane: Plane | None = None) -> None:
@@ -101,9 +102,13 @@ def _profile(connection: Connection) -> str:
     title = "Along the path"
     if connection.profile is None:
         return section(title, note("No profile was evaluated for this connection."))
-    from thalweg.plots import compute_profile, profile_figure, profile_table
+    from thalweg.plots import Table, compute_profile, profile_figure, profile_table
 
     info = compute_profile(connection)
+    values, left_out = profile_table(info), ""
+    if len(values.rows) > _PROFILE_ROWS:
+        values = Table(values.columns, [row for row in values.rows if row[-1]])
+        left_out = " The table holds the models alone; the rest is in connection.json."
     examples = ", ".join(f"{c.examples:,} on {c.name.rpartition(' ')[2]}" for c in info.losses)
     return section(
         title,
@@ -112,9 +117,9 @@ def _profile(connection: Connection) -> str:
             f"{criterion(connection)} along the path and along the straight line",
             f"{criterion(connection)} along the path and along the straight line; the path close "
             f"up; the loss on every split. {len(info.t)} points of each curve; examples looked at: "
-            f"{examples}.",
+            f"{examples}.{left_out}",
         ),
-        download(profile_table(info), "profile.csv"),
+        download(_first(values), "profile.csv"),
         anchor="profile",
     )
 
@@ -123,25 +128,27 @@ def _string(connection: Connection, data: dict[str, Any]) -> str:
     """The path in the space of its principal components; nothing without a profile."""
     if connection.profile is None or connection.endpoint_distance == 0:
         return ""
-    from thalweg.plots import compute_string, string_figure, string_table
+    from thalweg.plots import Table, compute_string, string_figure, string_table
 
     info = compute_string(connection)
     data["string"] = string_data(info)
-    shown = string_table(info)
-    left_out = ""
-    if len(shown.rows) > _DOWNLOAD_ROWS:
-        last = [row for row in shown.rows if row[1] == info.steps]
-        shown = _first(type(shown)(shown.columns, last))
-        left_out = " The table holds the finished string alone."
-    if len(info.stretches) > STRETCHES:
-        left_out += " It is too long to be shown step by step."
+    shown, left_out = string_table(info), ""
+    long = len(info.stretches) > STRETCHES
+    if long:
+        names = {stretch.points[0] for stretch in info.at(info.steps)} | {info.models[-1]}
+        models = {row[4:7]: row for row in shown.rows if row[1] == info.steps and row[4:7] in names}
+        shown = _first(Table(shown.columns, [*models.values()]))
+        left_out = (
+            " It is too long to be shown step by step, and the table holds its models alone; the "
+            "rest is in connection.json."
+        )
     steps = "" if not info.steps else (
         f" The algorithm put in {count(info.steps, 'bead')}; the slider goes through its steps."
     )  # fmt: skip
     return section(
         "In the space of its principal components",
         picture(
-            string_figure(info),
+            string_figure(info, [info.steps] if long else None),
             "The path in the space of its first three principal components",
             f"The path projected onto the first three principal axes of its models, which hold "
             f"{100 * sum(info.explained):.3g} % of their variance; thin lines are projections onto "

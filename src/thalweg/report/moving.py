@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from thalweg.plots import StringInfo
 
 # A string of more pieces than this is shown finished, without its steps.
-STRETCHES = 4000
+STRETCHES = 1000
 
 
 def string_data(info: StringInfo) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_neither_task_nor_problem_and_both(run, ends):
         (("--method", "annealing"), "'annealing'"),
         (("--certificate", "sworn"), "'sworn'"),
         (("--alpha", "1.5"), "alpha in (0, 1]"),
-        (("--t-star", "middle"), "'middle'"),
+        (("--t-star", "centre"), "'centre'"),
         (("--device", "abacus"), "'abacus'"),
         (("--max-beads", "-1"), "--max-beads"),
         (("--max-seconds", "nan"), "seconds"),

@@ -87,7 +87,7 @@ def connect(
     t_star: Annotated[
         str | None,
         typer.Option(
-            metavar="half|argmax",
+            metavar="half|argmax|middle",
             help="Where a refused segment gets its bead; default: the task's.",
         ),
     ] = None,

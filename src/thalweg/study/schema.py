@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from thalweg.errors import InputError
 
-VERSION = 1
+VERSION = 2
 """Of the tables below. Every change of them raises it and adds a step to :data:`MIGRATIONS`."""
 
 _LOCK = 7_246_158
@@ -137,7 +137,12 @@ links = Table(
     Index("links_by_atlas", "atlas"),
 )  # fmt: skip
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+
+def _add_atlases(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[atlases, minima, links])
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_atlases}
 """From a version to the next: a function that changes the tables within the transaction."""
 
 

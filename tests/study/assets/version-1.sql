@@ -46,10 +46,10 @@ CREATE TABLE cells (
 	FOREIGN KEY(network_a) REFERENCES networks ("key"), 
 	FOREIGN KEY(network_b) REFERENCES networks ("key")
 );
-INSERT INTO "cells" VALUES(1,1,2,'quadratic','strict',0.1,0,1,'greedy','a2bf90842483a5937f88f2bebb59edd9384841b9439c709bca32bfa5a9e19346','83386e877dee21558c37c58847d789bd93ab0e2b2a65545cd921872245827d1b','19df69d0833d37e0a8d5e79f22435babc20b739b80cbe4c5b7bac31a0ac2a615','connected','so it is','proved',1.25,3,0.09,1000000000000,20,0.5,'{"versions": {}}');
-INSERT INTO "cells" VALUES(2,1,2,'quadratic','strict',0.1,2,3,'greedy','a2bf90842483a5937f88f2bebb59edd9384841b9439c709bca32bfa5a9e19346','9c2ea48ec694f33bace85d683a0ad0da0933c2ac2c478d7bb17f72a5778adeee','bf21646f4f9000cdb26fab6c8541583f9cd1aa8531ee35cc41f9091256e9099a','connected','so it is','proved',1.25,3,0.09,1000000000000,20,0.5,'{"versions": {}}');
-INSERT INTO "cells" VALUES(3,1,4,'quadratic','strict',0.05,0,1,'greedy','ac1de3e3e635f5f5b18b814708814f95dafcb7ab65b2f0a2a1cbdad0a672134c','2010758d21e3208daeb8cad14e29eece82fda8e47a79eb7eb5a85699ebdfa3fd','bf944ec3d45755f445b945da9aa5e27ea4f2b106c3f01df7cd28f38a2404ac93',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "cells" VALUES(4,1,4,'quadratic','strict',0.05,2,3,'greedy','ac1de3e3e635f5f5b18b814708814f95dafcb7ab65b2f0a2a1cbdad0a672134c','a9d17a61ee9ceb32aa127c516350ecf2b6942489183be724ad7aa9e55f118734','5732dbab0c75c0c193b39018821d93d5c0589e8f887a5bff4c5cf5853f1ffb51',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "cells" VALUES(1,1,2,'quadratic','strict',0.1,0,1,'greedy','55983d737691058d43faff33c5914c1955fa4b09c32871ae19f9121cb9bf381a','83386e877dee21558c37c58847d789bd93ab0e2b2a65545cd921872245827d1b','19df69d0833d37e0a8d5e79f22435babc20b739b80cbe4c5b7bac31a0ac2a615','connected','so it is','proved',1.25,3,0.09,1000000000000,20,0.5,'{"versions": {}}');
+INSERT INTO "cells" VALUES(2,1,2,'quadratic','strict',0.1,2,3,'greedy','55983d737691058d43faff33c5914c1955fa4b09c32871ae19f9121cb9bf381a','9c2ea48ec694f33bace85d683a0ad0da0933c2ac2c478d7bb17f72a5778adeee','bf21646f4f9000cdb26fab6c8541583f9cd1aa8531ee35cc41f9091256e9099a','connected','so it is','proved',1.25,3,0.09,1000000000000,20,0.5,'{"versions": {}}');
+INSERT INTO "cells" VALUES(3,1,4,'quadratic','strict',0.05,0,1,'greedy','0dfd24a4c80663cc8fa7379ca9fba550916b4cad2b193c2e0c4369c1232eda87','2010758d21e3208daeb8cad14e29eece82fda8e47a79eb7eb5a85699ebdfa3fd','bf944ec3d45755f445b945da9aa5e27ea4f2b106c3f01df7cd28f38a2404ac93',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "cells" VALUES(4,1,4,'quadratic','strict',0.05,2,3,'greedy','0dfd24a4c80663cc8fa7379ca9fba550916b4cad2b193c2e0c4369c1232eda87','a9d17a61ee9ceb32aa127c516350ecf2b6942489183be724ad7aa9e55f118734','5732dbab0c75c0c193b39018821d93d5c0589e8f887a5bff4c5cf5853f1ffb51',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE needs (
 	batch INTEGER NOT NULL, 
 	needed INTEGER NOT NULL, 

@@ -54,8 +54,10 @@ def test_ctrl_c_leaves_the_connection_that_was_there(run, ends, monkeypatch):
 def test_a_signal_ends_a_training(tmp_path):
     command = [sys.executable, "-m", "thalweg", "train", "quadratic", "--threshold", "1e-9"]
     with subprocess.Popen(
-        [*command, "--out", "x.safetensors"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as process:
+        [*command, "--out", "x.safetensors"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        # A shell that runs the tests in the background has its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         assert process.stderr is not None
         assert process.stderr.readline().startswith("training quadratic: ")
         process.send_signal(signal.SIGINT)

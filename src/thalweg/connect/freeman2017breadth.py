@@ -239,14 +239,22 @@ class BreadthFirst:
             search.replace(evolving.string, torch.stack(inner))
 
     def _highest(self, search: Search, evolving: _Evolving, i: int) -> tuple[float, float]:
-        """The largest interpolated criterion of a gap on a sample, and its t."""
+        """The largest interpolated criterion of a gap, estimated on a sample, and its t.
+
+        By how much the sample is too high or too low is known at the two ends, whose values on
+        all examples are known, and is taken off in between: without that, a level that the sample
+        as such does not reach would never be come down to.
+        """
         gap = evolving.gaps[i]
         if gap.highest is None:
-            t = torch.arange(1, _INSIDE + 1, dtype=torch.float64) / (_INSIDE + 1)
+            t = torch.arange(_INSIDE + 2, dtype=torch.float64) / (_INSIDE + 1)
             stack = interpolate(evolving.points[i], evolving.points[i + 1], t)
             values = search.sampled(evolving.string, stack)
+            left, right = evolving.values[i] - values[0], evolving.values[i + 1] - values[-1]
+            off = ((1 - t) * left + t * right).nan_to_num(nan=0.0)  # inf - inf at either end
+            values = (values + off)[1:-1]
             at = int(values.argmax())
-            gap.highest = float(values[at]), float(t[at])
+            gap.highest = float(values[at]), float(t[at + 1])
         return gap.highest
 
     def _between(self, evolving: _Evolving, i: int, t: float) -> Tensor:

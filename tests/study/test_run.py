@@ -18,8 +18,8 @@ import thalweg
 from tests.study.toy import problem
 from thalweg.errors import InputError
 from thalweg.study import Row, Store, Study, load_study, run_study
+from thalweg.study.claims import ATTEMPTS
 from thalweg.study.execute import connect_cells
-from thalweg.study.store import ATTEMPTS
 from thalweg.study.worker import worker_name
 
 TOY = Path(__file__).with_name("toy.py")

@@ -12,10 +12,10 @@ import torch
 
 from thalweg.errors import InputError
 from thalweg.study import Store, load_study
+from thalweg.study.claims import ATTEMPTS, Claim
 from thalweg.study.plan import Training, plan
 from thalweg.study.results import Cell, Network
 from thalweg.study.spec import Search
-from thalweg.study.store import ATTEMPTS, Claim
 from thalweg.study.worker import _started, is_dead, worker_name
 
 STUDY = load_study("figure1-quadratic").varied(pairs=2, thresholds=[0.1, 0.05])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,11 +168,9 @@ def _tables(atlas: Atlas, info: DisconnectivityInfo) -> dict[str, str]:
     }
 
 
-def _csv(rows: Any) -> str:
+def _csv(rows: Iterable[dict[str, Any]]) -> str:
+    from thalweg.plots.table import Table
+
     listed = list(rows)
-    buffer = io.StringIO()
-    if listed:
-        writer = csv.DictWriter(buffer, fieldnames=list(listed[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(listed)
-    return buffer.getvalue()
+    columns = tuple(listed[0]) if listed else ()
+    return Table(columns, [tuple(row.values()) for row in listed]).csv()

@@ -107,7 +107,7 @@ def run(
             data_dir=data_dir, device=device, threads=threads, report=display.study,
         )  # fmt: skip
     if json:
-        from thalweg.study.store import describe
+        from thalweg.study.claims import describe
 
         print_json({
             "study": chosen.name, "store": store, **describe(tally),
@@ -132,7 +132,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show what a study has given so far: means over pairs, with standard errors."""
-    from thalweg.study.store import describe
+    from thalweg.study.claims import describe
     from thalweg.study.summary import summarize
 
     kept = _open(store, None, create=False)
@@ -222,7 +222,7 @@ def plot(
 def list_studies(store: StoreUrl = _STORE, json: Json = False) -> None:
     """List the studies that come with the package, and those that the store has."""
     from thalweg.study import load_study, study_names
-    from thalweg.study.store import describe
+    from thalweg.study.claims import describe
 
     known = [load_study(name) for name in study_names()]
     there = _open(store, None, create=False).studies() if "://" in store or Path(

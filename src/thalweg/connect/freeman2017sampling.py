@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 
 from torch import Tensor
@@ -15,7 +16,7 @@ State = dict[Bead, tuple[String, Piece]]
 """The beads in training, each with the segment it is to split."""
 
 
-class StringSampling:
+class StringSampling(abc.ABC):
     """Split every segment that rises above the threshold by a bead trained below it.
 
     A variant says where on a refused segment a bead starts (:meth:`place`, :meth:`first_point`)
@@ -27,13 +28,13 @@ class StringSampling:
 
     alpha: float
 
+    @abc.abstractmethod
     def place(self, search: Search, string: String, piece: Piece) -> float:
         """t* of line 7, as a fraction of the segment from left to right."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def first_point(self, search: Search, string: String, piece: Piece, t: float) -> Tensor:
         """The first parameters `[p]` of the bead of a segment, from its t*."""
-        raise NotImplementedError
 
     def constraint(self, search: Search, piece: Piece) -> Callable[[], Constraint] | None:
         """What is asked of the bead of a segment beside its target: nothing."""

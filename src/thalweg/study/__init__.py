@@ -5,10 +5,11 @@ Not imported by ``import thalweg``: it needs SQLAlchemy.
 
 from thalweg.study.atlas import atlas_names, load_atlas, run_atlas
 from thalweg.study.builtin import load_study, study_names
+from thalweg.study.claims import Tally
 from thalweg.study.results import Row
 from thalweg.study.run import StudyProgress, run_study
 from thalweg.study.spec import Study
-from thalweg.study.store import Store, Tally
+from thalweg.study.store import Store
 
 __all__ = [
     "Row",

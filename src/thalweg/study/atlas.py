@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def run_atlas(
     certificate: str | None = None,
     attempts: int | None = None,
     budget: Budget | None = None,
-    data_dir: Any = None,
+    data_dir: Path | None = None,
     device: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Atlas:
@@ -114,7 +115,7 @@ def atlas_names(store: Store) -> tuple[str, ...]:
         return tuple(found)
 
 
-def load_atlas(store: Store, name: str, data_dir: Any = None) -> Atlas:
+def load_atlas(store: Store, name: str, data_dir: Path | None = None) -> Atlas:
     """What a store knows of an atlas, without computing anything.
 
     Straight lines are not kept: their place holds what the energies tell.
@@ -218,5 +219,5 @@ def _keep_link(store: Store, atlas: int, link: Link, connection: Connection) -> 
             connection.save(store.atlas_folder(atlas) / "paths" / str(number))
 
 
-def _minimum_file(store: Store, atlas: int, number: int) -> Any:
+def _minimum_file(store: Store, atlas: int, number: int) -> Path:
     return store.atlas_folder(atlas) / "minima" / f"{number}.safetensors"

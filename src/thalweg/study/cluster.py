@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from thalweg.errors import InputError, ThalwegError
+from thalweg.study.claims import Claim
 from thalweg.study.execute import Place, Watch, connect_cells, train_networks
 from thalweg.study.loop import Heartbeat, describe, load_weights
 from thalweg.study.plan import Training
 from thalweg.study.results import Cell, Network
-from thalweg.study.store import Claim, Store
+from thalweg.study.store import Store
 from thalweg.study.worker import worker_name
 from thalweg.threads import use_threads
 

@@ -12,9 +12,10 @@ from typing import Self
 
 from torch import Tensor
 
+from thalweg.study.claims import Claim
 from thalweg.study.execute import Place, Watch, connect_cells, train_networks
 from thalweg.study.plan import Training
-from thalweg.study.store import Claim, Store
+from thalweg.study.store import Store
 from thalweg.study.worker import worker_name
 
 log = logging.getLogger(__name__)

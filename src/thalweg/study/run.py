@@ -12,12 +12,13 @@ from pathlib import Path
 
 from thalweg.errors import InputError, ThalwegError
 from thalweg.parameters import fingerprint
+from thalweg.study.claims import Tally
 from thalweg.study.execute import Place
 from thalweg.study.loop import work
 from thalweg.study.plan import checkpoint_key, plan
 from thalweg.study.problem import build
 from thalweg.study.spec import Study
-from thalweg.study.store import Store, Tally
+from thalweg.study.store import Store
 from thalweg.threads import use_threads, worker_threads
 
 # Seconds between two looks at processes at work.

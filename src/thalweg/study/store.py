@@ -17,8 +17,9 @@ and never again. Who has lost the lease meanwhile has its results thrown away.
 *What a crash leaves.* A batch that is ``running``, with the name of a worker that is no more. It
 becomes ``open`` again as soon as its lease has run out, or at once where somebody on the same host
 sees that the process is gone. Each claim counts as an attempt; a batch that was attempted
-:data:`ATTEMPTS` times ends as ``failed``, and so do its cells, by name. Nothing else is left but
-files without an owner, which the next attempt replaces by the same content.
+:data:`thalweg.study.claims.ATTEMPTS` times ends as ``failed``, and so do its cells, by name.
+Nothing else is left but files without an owner, which the next attempt replaces by the same
+content.
 
 *In which order.* A batch of cells is not claimed before those that train its networks have ended.
 
@@ -28,83 +29,38 @@ a temporary name, and renamed within the transaction that tells of them, by its 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection as Database
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import exists, or_, select, update
 from torch import Tensor
 
 from thalweg.errors import InputError
 from thalweg.parameters import load_checkpoint, save_checkpoint
+from thalweg.study.claims import (
+    Claim,
+    Tally,
+    end_batch,
+    lose_batch,
+    owned,
+    read_claim,
+    study_number,
+    tally_of,
+)
 from thalweg.study.database import connect, now, parse_url, reading, writing
-from thalweg.study.plan import Batch, Connecting, Training
+from thalweg.study.moving import move, moving
+from thalweg.study.plan import Batch
 from thalweg.study.registration import add_given, register
-from thalweg.study.results import COLUMNS, FAILED, OPEN, RUNNING, Cell, Network, Row
+from thalweg.study.results import COLUMNS, OPEN, RUNNING, Cell, Network, Row
 from thalweg.study.schema import batches, cells, needs, networks, prepare, studies
 from thalweg.study.spec import Study
 from thalweg.study.worker import is_dead
 
-ATTEMPTS = 3
-"""How often a batch is tried."""
-
 LEASE = 60.0
 """Seconds that a claim holds without being renewed."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A batch that a worker owns.
-
-    Attributes:
-        batch: its number.
-        worker: its owner.
-        attempt: how often it has been claimed, this time included.
-        setting: how it is to be done.
-        seeds: of networks to be trained, by key.
-        pairs: keys of the endpoints of each cell to be computed, by its number.
-    """
-
-    batch: int
-    worker: str
-    attempt: int
-    setting: Training | Connecting
-    seeds: Mapping[str, int]
-    pairs: Mapping[int, tuple[str, str]]
-
-    @property
-    def token(self) -> str:
-        """What files are called until it is sure that they are to be kept."""
-        return f"{self.worker.rpartition('/')[2]}-{self.attempt}"
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How far a study has come.
-
-    Attributes:
-        done: cells that have an outcome, failed ones aside.
-        running: cells that somebody computes, or whose networks somebody trains.
-        failed: cells whose computation broke off too often.
-        open: cells that wait.
-        batches_left: batches that have not ended.
-    """
-
-    done: int
-    running: int
-    failed: int
-    open: int
-    batches_left: int
-
-    @property
-    def total(self) -> int:
-        """All cells."""
-        return self.done + self.running + self.failed + self.open
 
 
 class Store:
@@ -161,7 +117,7 @@ class Store:
         """Names of the studies, and how far they have come."""
         with reading(self.engine) as database:
             names = database.execute(select(studies.c.name).order_by(studies.c.id)).scalars()
-            return {name: _tally(database, _study(database, name)) for name in names}
+            return {name: tally_of(database, study_number(database, name)) for name in names}
 
     def specification(self, study: str) -> str:
         """The specification of a study as it was registered last, as JSON.
@@ -171,7 +127,7 @@ class Store:
         """
         with reading(self.engine) as database:
             return database.execute(
-                select(studies.c.specification).where(studies.c.id == _study(database, study))
+                select(studies.c.specification).where(studies.c.id == study_number(database, study))
             ).scalar_one()
 
     def tally(self, study: str) -> Tally:
@@ -181,7 +137,7 @@ class Store:
             InputError: if the store has no such study.
         """
         with reading(self.engine) as database:
-            return _tally(database, _study(database, study))
+            return tally_of(database, study_number(database, study))
 
     # ------------------------------------------------------------------------ who is doing it
 
@@ -197,9 +153,9 @@ class Store:
         """
         with writing(self.engine) as database:
             self._reclaim(database)
-            number = _study(database, study)
+            number = study_number(database, study)
             batch = self._take(database, number, worker)
-            return None if batch is None else _claim(database, batch, worker)
+            return None if batch is None else read_claim(database, batch, worker)
 
     def renew(self, worker: str) -> None:
         """Prolong the leases of a worker."""
@@ -215,7 +171,7 @@ class Store:
         with writing(self.engine) as database:
             database.execute(
                 update(batches)
-                .where(_owned(claim))
+                .where(owned(claim))
                 .values(state=OPEN, worker=None, lease_until=None,
                         attempts=batches.c.attempts - 1)
             )  # fmt: skip
@@ -229,9 +185,9 @@ class Store:
             final: whether it is not to be tried again.
         """
         with writing(self.engine) as database:
-            row = database.execute(select(batches).where(_owned(claim))).one_or_none()
+            row = database.execute(select(batches).where(owned(claim))).one_or_none()
             if row is not None:
-                _lose(database, row, reason, final=final)
+                lose_batch(database, row, reason, final=final)
 
     # ---------------------------------------------------------------------------- what came out
 
@@ -251,10 +207,10 @@ class Store:
                 file = self._network_file(key)
                 ready[file] = file.with_name(f".{key}.{claim.token}.safetensors")
                 save_checkpoint(ready[file], {"theta": network.theta})
-        with _moving(ready), writing(self.engine) as database:
-            if not _end(database, claim):
+        with moving(ready), writing(self.engine) as database:
+            if not end_batch(database, claim):
                 return False
-            _move(ready)
+            move(ready)
             for key, network in trained.items():
                 database.execute(
                     update(networks)
@@ -284,10 +240,10 @@ class Store:
                 folder = self.path_folder(number)
                 ready[folder] = folder.with_name(f".{number}.{claim.token}")
                 cell.connection.save(ready[folder])
-        with _moving(ready), writing(self.engine) as database:
-            if not _end(database, claim):
+        with moving(ready), writing(self.engine) as database:
+            if not end_batch(database, claim):
                 return False
-            _move(ready)
+            move(ready)
             for number, cell in results.items():
                 database.execute(
                     update(cells)
@@ -325,7 +281,7 @@ class Store:
             found = database.execute(
                 select(cells, batches.c.state)
                 .join(batches, cells.c.batch == batches.c.id)
-                .where(cells.c.study == _study(database, study))
+                .where(cells.c.study == study_number(database, study))
                 .order_by(cells.c.id)
             )
             return [dict(row) for row in found.mappings()]
@@ -409,120 +365,6 @@ class Store:
         time = now(database)
         for row in held:
             if is_dead(row.worker):
-                _lose(database, row, "the process that computed it was killed")
+                lose_batch(database, row, "the process that computed it was killed")
             elif row.lease_until < time:
-                _lose(database, row, f"nothing was heard of its worker for {self.lease:g} s")
-
-
-@contextlib.contextmanager
-def _moving(ready: Mapping[Path, Path]) -> Iterator[None]:
-    """Leave nothing behind of files that were not moved to their final names."""
-    try:
-        yield
-    finally:
-        for temporary in ready.values():
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink(missing_ok=True)
-
-
-def _move(ready: Mapping[Path, Path]) -> None:
-    """Give files their final names; those of an attempt that was cut off here are replaced."""
-    for final, temporary in ready.items():
-        if final.is_dir():
-            shutil.rmtree(final)
-        temporary.replace(final)
-
-
-def _study(database: Database, name: str) -> int:
-    number = database.execute(select(studies.c.id).where(studies.c.name == name)).scalar()
-    if number is None:
-        names = database.execute(select(studies.c.name)).scalars().all()
-        raise InputError(
-            f"expected a study that the store has ({', '.join(names) or 'it has none'}), got "
-            f"'{name}': run it first, or name another --store"
-        )
-    return number
-
-
-def _tally(database: Database, study: int) -> Tally:
-    training = batches.alias("training")
-    in_training = exists().where(
-        needs.c.batch == batches.c.id, needs.c.needed == training.c.id, training.c.state == RUNNING
-    )
-    counted = database.execute(
-        select(batches.c.state, in_training.label("training"), cells.c.outcome,
-               func.count().label("count"))
-        .join(cells, cells.c.batch == batches.c.id)
-        .where(cells.c.study == study)
-        .group_by(batches.c.state, "training", cells.c.outcome)
-    ).all()  # fmt: skip
-    ended = {"done": 0, "failed": 0, RUNNING: 0, OPEN: 0}
-    for state, training_now, outcome, count in counted:
-        if outcome is not None:
-            ended["failed" if outcome == FAILED else "done"] += count
-        else:
-            ended[RUNNING if state == RUNNING or training_now else OPEN] += count
-    left = database.execute(
-        select(func.count()).where(
-            batches.c.study == study, batches.c.state.in_((OPEN, RUNNING))
-        )
-    ).scalar_one()  # fmt: skip
-    return Tally(ended["done"], ended[RUNNING], ended["failed"], ended[OPEN], left)
-
-
-def _claim(database: Database, number: int, worker: str) -> Claim:
-    row = database.execute(select(batches).where(batches.c.id == number)).one()
-    kind = Training if row.kind == "training" else Connecting
-    to_train = database.execute(
-        select(networks.c.key, networks.c.seed)
-        .where(networks.c.batch == number).order_by(networks.c.seed)
-    )  # fmt: skip
-    to_connect = database.execute(
-        select(cells.c.id, cells.c.network_a, cells.c.network_b)
-        .where(cells.c.batch == number).order_by(cells.c.id)
-    )  # fmt: skip
-    return Claim(
-        number, worker, row.attempts, kind.model_validate_json(row.setting),
-        {network.key: network.seed for network in to_train},
-        {cell.id: (cell.network_a, cell.network_b) for cell in to_connect},
-    )  # fmt: skip
-
-
-def _owned(claim: Claim) -> Any:
-    return and_(
-        batches.c.id == claim.batch, batches.c.worker == claim.worker, batches.c.state == RUNNING
-    )
-
-
-def _end(database: Database, claim: Claim) -> bool:
-    """Make a batch done, if its worker still owns it."""
-    ended = database.execute(
-        update(batches).where(_owned(claim)).values(state="done", worker=None, lease_until=None)
-    )
-    return ended.rowcount == 1
-
-
-def _lose(database: Database, row: Any, reason: str, *, final: bool = False) -> None:
-    """A running batch without a worker: to be tried again, or failed with all that is in it."""
-    failed = final or row.attempts >= ATTEMPTS
-    message = f"{reason} (attempt {row.attempts} of {ATTEMPTS})"
-    database.execute(
-        update(batches).where(batches.c.id == row.id).values(
-            state=FAILED if failed else OPEN, worker=None, lease_until=None, message=message,
-        )
-    )  # fmt: skip
-    if failed:
-        database.execute(
-            update(cells).where(cells.c.batch == row.id, cells.c.outcome.is_(None))
-            .values(outcome=FAILED, message=message)
-        )  # fmt: skip
-        database.execute(
-            update(networks).where(networks.c.batch == row.id).values(message=message)
-        )  # fmt: skip
-
-
-def describe(tally: Tally) -> dict[str, int]:
-    """A tally as part of a JSON document."""
-    return {**asdict(tally), "total": tally.total}
+                lose_batch(database, row, f"nothing was heard of its worker for {self.lease:g} s")

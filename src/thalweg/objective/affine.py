@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from thalweg.objective.chain import ELEMENTWISE_FUNCTIONS, ELEMENTWISE_MODULES, Linear
+from thalweg.objective.layers import is_hooked
+from thalweg.objective.normalization import BandedResponseNorm
 from thalweg.objective.pooling import SlicedMaxPool2d, phases, pool_before_relu, relu_in_place
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -125,7 +127,7 @@ def first_layer(model: nn.Module, trainable: tuple[str, ...]) -> FirstLayer | No
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        own = isinstance(m, SlicedMaxPool2d)
+        own = isinstance(m, (SlicedMaxPool2d, BandedResponseNorm))
         return own or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -152,16 +154,12 @@ def _find(graph: fx.Graph, model: nn.Module) -> fx.Node | None:
             data.add(node)
         elif node.op == "call_module":
             layer = modules[str(node.target)]
-            if type(layer) in _SHAPING and not _hooked(layer):
+            if type(layer) in _SHAPING and not is_hooked(layer):
                 data.add(node)
             elif type(layer) in _LAYERS:
                 runs = [n for n in graph.nodes if modules.get(str(n.target)) is layer]
-                return node if len(runs) == 1 and not _hooked(layer) and not node.kwargs else None
+                return node if len(runs) == 1 and not is_hooked(layer) and not node.kwargs else None
     return None
-
-
-def _hooked(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _node(graph: fx.Graph, name: str) -> fx.Node:
@@ -240,7 +238,7 @@ def _chain_step(
 ) -> ChainStep | None:
     if node.op == "call_module":
         layer = modules[str(node.target)]
-        if _hooked(layer):
+        if is_hooked(layer):
             return None
         if type(layer) is nn.Linear:
             weight, bias = (names.get(f"{node.target}.{part}") for part in ("weight", "bias"))

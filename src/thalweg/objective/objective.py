@@ -17,6 +17,7 @@ from thalweg.objective.batchnorm import Calibration, Statistics, tracked_layers,
 from thalweg.objective.checks import check_work
 from thalweg.objective.criterion import Criterion, Loss, total
 from thalweg.objective.engine import Ceiling, Engine
+from thalweg.objective.normalization import with_fast_normalization
 from thalweg.objective.planning import Planner
 from thalweg.objective.pooling import with_fast_pooling
 from thalweg.objective.recipe import Training
@@ -343,11 +344,12 @@ class Objective:
             loss = self.loss(output, target)
             return (loss if loss.ndim == 0 else loss.mean()).reshape(1)
 
-        return Work(training_copy(self.model), self.layout, head, self.loss)
+        model = training_copy(with_fast_normalization(self.model))
+        return Work(model, self.layout, head, self.loss)
 
     @cached_property
     def _fast_model(self) -> nn.Module:
-        return with_fast_pooling(self.model)
+        return with_fast_pooling(with_fast_normalization(self.model))
 
     @cached_property
     def _statistics(self) -> Statistics | None:

@@ -8,13 +8,14 @@ monotone and changes no value that it passes on.
 
 from __future__ import annotations
 
-import copy
 from functools import reduce
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+
+from thalweg.objective.layers import is_hooked, with_layers_replaced
 
 
 class SlicedMaxPool2d(nn.Module):
@@ -48,16 +49,7 @@ _OVERWRITABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, SlicedMaxPool2d)
 
 def with_fast_pooling(model: nn.Module) -> nn.Module:
     """A copy for evaluation with its tiling max-pool layers replaced; the model if it has none."""
-    if not any(_tiles(layer) for layer in model.modules()):
-        return model
-    model = copy.deepcopy(model)
-    if _tiles(model):
-        return SlicedMaxPool2d(_pair(model.kernel_size))
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if _tiles(child):
-                setattr(parent, name, SlicedMaxPool2d(_pair(child.kernel_size)))
-    return model
+    return with_layers_replaced(model, _sliced)
 
 
 def phases(image: Tensor, window: tuple[int, int]) -> Tensor:
@@ -135,7 +127,7 @@ def relu_in_place(module: fx.GraphModule) -> None:
             continue
         source = node.all_input_nodes[0]
         layer = source.op == "call_module" and module.get_submodule(str(source.target))
-        if len(source.users) == 1 and type(layer) in _OVERWRITABLE and not _hooked(layer):
+        if len(source.users) == 1 and type(layer) in _OVERWRITABLE and not is_hooked(layer):
             with graph.inserting_before(node):
                 relu = graph.call_function(torch.relu_, (source,))
             node.replace_all_uses_with(relu)
@@ -161,9 +153,13 @@ def _window(node: fx.Node, module: fx.GraphModule) -> tuple[int, int] | None:
 def _is_relu(node: fx.Node, module: fx.GraphModule) -> bool:
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
-        return type(layer) is nn.ReLU and not _hooked(layer)
+        return type(layer) is nn.ReLU and not is_hooked(layer)
     functions = node.op == "call_function" and node.target in (F.relu, torch.relu)
     return functions or (node.op == "call_method" and node.target == "relu")
+
+
+def _sliced(layer: nn.Module) -> nn.Module | None:
+    return SlicedMaxPool2d(_pair(layer.kernel_size)) if _tiles(layer) else None
 
 
 def _tiles(layer: nn.Module) -> bool:
@@ -174,12 +170,8 @@ def _tiles(layer: nn.Module) -> bool:
         and _pair(layer.dilation) == (1, 1)
         and not layer.ceil_mode
         and not layer.return_indices
-        and not _hooked(layer)
+        and not is_hooked(layer)
     )
-
-
-def _hooked(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import typer
 from thalweg.cli import (
     align,
     atlas,
+    basin,
     compare,
     connect,
     demo,
@@ -29,6 +30,7 @@ from thalweg.cli import (
     theory,
     train,
     trajectory,
+    valley,
     verify,
 )
 from thalweg.cli.console import NEGATIVE, complain
@@ -61,6 +63,8 @@ for module, example in (
     (align.align, "thalweg align a.safetensors b.safetensors --task digits --out c.safetensors"),
     (atlas.atlas, "thalweg atlas --task quadratic --models 20 --levels 0.01,0.05,0.1"),
     (spectrum.spectrum, "thalweg spectrum a.safetensors --task digits --top 5"),
+    (basin.basin, "thalweg basin a.safetensors --task digits --level 0.2"),
+    (valley.valley, "thalweg valley connection"),
     (edge.edge, "thalweg edge --task digits --learning-rates 0.1,0.05 --out edge.png"),
     (surface.surface, "thalweg surface a.safetensors --task digits --out surface.png"),
     (plane.plane, "thalweg plane connection --shape 51"),

@@ -52,9 +52,29 @@ class Density:
         Args:
             power: at most 2m − 1, beyond which the quadrature is not exact.
         """
-        each = (self.weights * self.nodes**power).sum(1)
-        error = float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else math.inf
-        return float(each.mean()), error
+        return _mean((self.weights * self.nodes**power).sum(1))
+
+    def flat_share(self, width: float) -> tuple[float, float]:
+        """Share of the eigenvalues within `width` of zero, and its standard error.
+
+        How much of parameter space is a plateau to second order.
+        """
+        return _mean((self.weights * (self.nodes.abs() <= width)).sum(1))
+
+    def effective_dimension(self, scale: float) -> tuple[float, float]:
+        """Mean of `λ₊ / (λ₊ + scale)` over the eigenvalues, and its standard error.
+
+        Times the number of parameters it is the effective dimension (MacKay 1992; Maddox, Benton &
+        Wilson 2020, Eq. 1): how many directions the data hold fast against a penalty `scale`.
+        """
+        positive = self.nodes.clamp_min(0)
+        return _mean((self.weights * positive / (positive + scale)).sum(1))
+
+
+def _mean(each: Tensor) -> tuple[float, float]:
+    """Mean over the runs, and its standard error."""
+    error = float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else math.inf
+    return float(each.mean()), error
 
 
 def density(curvature: Curvature, *, steps: int = 60, runs: int = 5, seed: int = 0) -> Density:

@@ -190,7 +190,7 @@ def curvature_along(
         seed: of everything random.
         progress: called with the points done and those in all.
     """
-    places = list(t) if t is not None else _places(path)
+    places = list(t) if t is not None else bead_places(path)
     found = []
     for i, place in enumerate(places, 1):
         theta = path.at(torch.tensor([place], dtype=torch.float64))[0]
@@ -215,7 +215,8 @@ def curvature_along(
     return tuple(found)
 
 
-def _places(path: Path) -> list[float]:
+def bead_places(path: Path) -> list[float]:
+    """Where a path is looked at by default: at its beads, or at 17 points of a curve."""
     if not isinstance(path, Polygonal):
         return torch.linspace(0, 1, _POINTS).tolist()
     lengths = torch.tensor(path.segment_lengths, dtype=torch.float64)

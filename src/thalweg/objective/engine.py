@@ -214,7 +214,9 @@ class Engine:
             with torch.random.fork_rng(devices=devices):
                 return gradients_agree(plan.strategy, work, stack[: plan.models], *batch)
 
-        chunks = (size,) if self._whole_batches else (size, *_CHUNKS)
+        # A part that is more than half of a batch leaves another one: twice the work around both.
+        parts = () if self._whole_batches else (part for part in _CHUNKS if 2 * part <= size)
+        chunks = (size, *parts)
         candidates = _candidates(models, size, chunks, self.planner.fixed)
         return self.planner.choose(
             f"gradients batch {size} models {models}", candidates, run, agrees

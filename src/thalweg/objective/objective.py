@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from thalweg.errors import InputError
 from thalweg.objective.batchnorm import Calibration, Statistics, tracked_layers, training_copy
 from thalweg.objective.checks import check_work
-from thalweg.objective.criterion import Criterion, Loss, total
+from thalweg.objective.criterion import Criterion, Loss, by_rows, total
 from thalweg.objective.engine import Ceiling, Engine
 from thalweg.objective.normalization import with_fast_normalization
 from thalweg.objective.planning import Planner
@@ -331,7 +331,7 @@ class Objective:
 
     def _evaluation(self, measures: tuple[Criterion, ...]) -> Work:
         """Sums over the examples of a chunk, one a measure."""
-        functions = [measure.per_example(self.loss) for measure in measures]
+        functions = [by_rows(measure.per_example(self.loss)) for measure in measures]
 
         def head(output: Any, target: Tensor) -> Tensor:
             return torch.stack([total(f(output, target), len(target)) for f in functions])
@@ -340,8 +340,10 @@ class Objective:
 
     @cached_property
     def _training_work(self) -> Work:
+        criterion = by_rows(self.loss)
+
         def head(output: Any, target: Tensor) -> Tensor:
-            loss = self.loss(output, target)
+            loss = criterion(output, target)
             return (loss if loss.ndim == 0 else loss.mean()).reshape(1)
 
         model = training_copy(with_fast_normalization(self.model))

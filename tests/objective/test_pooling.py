@@ -35,19 +35,49 @@ def test_slices_give_the_bits_of_torch(kernel, size, dtype):
     )
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, (3, 2), (2, 5)])
+@pytest.mark.parametrize("stride", [1, 2, 3, (2, 1), (1, 4)])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_windows_that_overlap_or_reach_beyond_give_the_bits_of_torch(kernel, stride, ceil):
+    pool = nn.MaxPool2d(kernel, stride, ceil_mode=ceil)
+    fast = with_fast_pooling(pool)
+    assert isinstance(fast, SlicedMaxPool2d)
+    generator = torch.Generator().manual_seed(0)
+    for height in range(5, 13):
+        image = torch.randn(2, 2, height, 17 - height, generator=generator)
+        assert torch.equal(fast(image), pool(image)), image.shape
+
+
+def test_an_image_smaller_than_a_window_is_refused_as_torch_does():
+    pool = nn.MaxPool2d(3, 2)
+    with pytest.raises(RuntimeError, match="too small"):
+        with_fast_pooling(pool)(torch.zeros(1, 1, 2, 8))
+
+
+def test_relu_stays_before_windows_that_overlap():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2))
+    traced = fx.symbolic_trace(model)
+    before = [node.name for node in traced.graph.nodes]
+    pool_before_relu(traced)
+    assert [node.name for node in traced.graph.nodes] == before
+    image = torch.randn(2, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(traced(image), model(image))
+
+
 @pytest.mark.parametrize(("pool", "replaced"), [
     (nn.MaxPool2d(2), True), (nn.MaxPool2d((2, 3)), True), (nn.MaxPool2d(2, 2), True),
-    (nn.MaxPool2d(3, 2), False), (nn.MaxPool2d(2, padding=1), False),
-    (nn.MaxPool2d(2, dilation=2), False), (nn.MaxPool2d(2, ceil_mode=True), False),
+    (nn.MaxPool2d(3, 2), True), (nn.MaxPool2d(2, padding=1), False),
+    (nn.MaxPool2d(2, dilation=2), False), (nn.MaxPool2d(2, ceil_mode=True), True),
+    (nn.MaxPool2d(2, return_indices=True), False),
     (nn.AvgPool2d(2), False), (nn.MaxPool1d(2), False),
 ])  # fmt: skip
-def test_only_pools_that_tile_are_replaced_and_the_model_is_left_alone(pool, replaced):
+def test_only_pools_over_whole_lines_are_replaced_and_the_model_is_left_alone(pool, replaced):
     inner = nn.Sequential(nn.Conv2d(1, 2, 3), pool)
     model = nn.Sequential(inner, nn.Flatten())
     fast = with_fast_pooling(model)
     assert any(isinstance(m, SlicedMaxPool2d) for m in fast.modules()) == replaced
     assert inner[1] is pool
-    if not isinstance(pool, nn.MaxPool1d):
+    if not isinstance(pool, nn.MaxPool1d) and not getattr(pool, "return_indices", False):
         image = torch.randn(3, 1, 11, 9, generator=torch.Generator().manual_seed(0))
         assert torch.equal(fast(image), model(image))
 

@@ -199,7 +199,7 @@ def _rest(model: nn.Module, name: str) -> tuple[fx.GraphModule, tuple[int, int] 
     if len(response.users) == 1:
         pool = next(iter(response.users))
         taken = rest.get_submodule(str(pool.target)) if pool.op == "call_module" else None
-        if isinstance(taken, SlicedMaxPool2d):
+        if isinstance(taken, SlicedMaxPool2d) and taken.tiles:
             window = taken.kernel
             pool.replace_all_uses_with(response)
             rest.graph.erase_node(pool)

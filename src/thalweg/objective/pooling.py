@@ -1,9 +1,9 @@
 """Max-pooling as elementwise maxima of strided slices: bit-identical values, several times faster.
 
 On CPUs torch's max-pooling kernel also keeps indices for a backward pass; in an evaluation they
-are thrown away. For windows that do not overlap the maximum of a few strided views is the same.
-A relu before the pooling may as well follow it, where it sees a fraction of the elements: it is
-monotone and changes no value that it passes on.
+are thrown away. The maximum of a few strided views is the same. A relu before pooling that tiles
+may as well follow it, where it sees a fraction of the elements: it is monotone and changes no value
+that it passes on.
 """
 
 from __future__ import annotations
@@ -19,28 +19,57 @@ from thalweg.objective.layers import is_hooked, with_layers_replaced
 
 
 class SlicedMaxPool2d(nn.Module):
-    """Maximum over windows of `kernel` that tile the image without overlap.
+    """Maximum over windows, all of which begin inside the image.
 
     Args:
-        kernel: height and width of a window, also the stride.
+        kernel: height and width of a window.
+        stride: from one window to the next; None: windows tile the image without overlap.
+        ceil: whether a last window may reach beyond the image.
 
     Example:
         >>> x = torch.arange(16.0).reshape(1, 1, 4, 4)
         >>> torch.equal(SlicedMaxPool2d((2, 2))(x), nn.MaxPool2d(2)(x))
         True
+        >>> torch.equal(SlicedMaxPool2d((3, 3), (2, 2), True)(x),
+        ...             nn.MaxPool2d(3, 2, ceil_mode=True)(x))
+        True
     """
 
-    def __init__(self, kernel: tuple[int, int]) -> None:
+    def __init__(
+        self, kernel: tuple[int, int], stride: tuple[int, int] | None = None, ceil: bool = False
+    ) -> None:
         super().__init__()
-        self.kernel = kernel
+        self.kernel, self.stride, self.ceil = kernel, stride or kernel, ceil
+
+    @property
+    def tiles(self) -> bool:
+        """Whether every pixel lies in at most one window."""
+        return self.stride == self.kernel and not self.ceil
 
     def forward(self, image: Tensor) -> Tensor:
-        """Pool `[..., h, w]` to `[..., h // kernel[0], w // kernel[1]]`."""
-        rows, columns = self.kernel
-        height, width = image.shape[-2] // rows * rows, image.shape[-1] // columns * columns
-        image = image[..., :height, :width]
-        tall = reduce(torch.maximum, (image[..., i::rows, :] for i in range(rows)))
-        return reduce(torch.maximum, (tall[..., j::columns] for j in range(columns)))
+        """Pool `[..., h, w]`."""
+        if image.shape[-2] < self.kernel[0] or image.shape[-1] < self.kernel[1]:
+            return F.max_pool2d(image, self.kernel, self.stride, ceil_mode=self.ceil)
+        return self._along(self._along(image, -2), -1)
+
+    def _along(self, image: Tensor, dim: int) -> Tensor:
+        size, kernel, stride = image.shape[dim], self.kernel[dim], self.stride[dim]
+        count = (size - kernel + (stride - 1 if self.ceil else 0)) // stride + 1
+        if self.ceil and (count - 1) * stride >= size:
+            count -= 1  # a window must begin inside
+        parts = []
+        for i in range(kernel):
+            # Windows that have an i-th line; the last one may not.
+            inside = min(count, (size - i + stride - 1) // stride)
+            rows = slice(i, i + (inside - 1) * stride + 1, stride)
+            parts.append(image[..., rows, :] if dim == -2 else image[..., rows])
+        short = [part for part in parts if part.shape[dim] < count]
+        whole = reduce(torch.maximum, (part for part in parts if part.shape[dim] == count))
+        if not short:
+            return whole
+        first = whole.narrow(dim, 0, count - 1)
+        rest = whole.narrow(dim, count - 1, 1)
+        return torch.cat([reduce(torch.maximum, short, first), rest], dim)
 
 
 # Layers that return memory of their own.
@@ -48,7 +77,7 @@ _OVERWRITABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, SlicedMaxPool2d)
 
 
 def with_fast_pooling(model: nn.Module) -> nn.Module:
-    """A copy for evaluation with its tiling max-pool layers replaced; the model if it has none."""
+    """A copy for evaluation with its max-pool layers replaced; the model if it has none."""
     return with_layers_replaced(model, _sliced)
 
 
@@ -140,7 +169,7 @@ def _window(node: fx.Node, module: fx.GraphModule) -> tuple[int, int] | None:
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
         if isinstance(layer, SlicedMaxPool2d):
-            return layer.kernel
+            return layer.kernel if layer.tiles else None
         return _pair(layer.kernel_size) if _tiles(layer) else None
     if node.op != "call_function" or node.target is not F.max_pool2d or len(node.args) > 2:
         return None
@@ -159,16 +188,25 @@ def _is_relu(node: fx.Node, module: fx.GraphModule) -> bool:
 
 
 def _sliced(layer: nn.Module) -> nn.Module | None:
-    return SlicedMaxPool2d(_pair(layer.kernel_size)) if _tiles(layer) else None
+    if _tiles(layer):
+        return SlicedMaxPool2d(_pair(layer.kernel_size))
+    if not _is_plain(layer):
+        return None
+    return SlicedMaxPool2d(_pair(layer.kernel_size), _pair(layer.stride), layer.ceil_mode)
 
 
 def _tiles(layer: nn.Module) -> bool:
     return (
+        _is_plain(layer) and _pair(layer.kernel_size) == _pair(layer.stride) and not layer.ceil_mode
+    )
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer pools over whole lines of an image that is not padded."""
+    return (
         type(layer) is nn.MaxPool2d
-        and _pair(layer.kernel_size) == _pair(layer.stride)
         and _pair(layer.padding) == (0, 0)
         and _pair(layer.dilation) == (1, 1)
-        and not layer.ceil_mode
         and not layer.return_indices
         and not is_hooked(layer)
     )

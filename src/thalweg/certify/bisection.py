@@ -37,8 +37,10 @@ FAILING = 0.5
 """Share of the examples that would be left open above which a first piece is cut unseen: a look at
 it, and at that share of the examples in both halves, would cost as much as the halves."""
 
-
 _SHARE = 0.5
+
+# How many times the room below the threshold a bound may exceed it for halves to have a chance.
+_FAR = 3.0
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,21 @@ class _Piece:
     open_noise: float
 
 
+def _halved(
+    left: float, right: float, settled: Settled, times: int
+) -> list[tuple[float, float, Settled]]:
+    """The parts of a piece that is halved so many times, with what is settled on each."""
+    if not times:
+        return [(left, right, settled)]
+    middle, width = (left + right) / 2, right - left
+    halves = ((-1, left, middle), (1, middle, right))
+    return [
+        part
+        for side, start, end in halves
+        for part in _halved(start, end, settled.on_half(side, width), times - 1)
+    ]
+
+
 class _Search:
     """The pieces of one segment, and what was seen on it."""
 
@@ -252,19 +269,41 @@ class _Search:
         if self._reason is not None:
             return False
         piece = heapq.heappop(self._heap)[2]
-        middle, width = (piece.left + piece.right) / 2, piece.right - piece.left
         # Where the settled examples keep the bound up, too many were settled: open them again.
         again = piece.ids is not None and piece.settled.noise > piece.open_noise
-        for side, left, right in ((-1, piece.left, middle), (1, middle, piece.right)):
+        parts = _halved(piece.left, piece.right, piece.settled, self._halvings(piece))
+        for left, right, settled in parts:
             if self._refused_at is not None:
                 break
             if again:
                 self._open(left, right, Settled(), None, piece.share / 8)
             else:
-                settled = piece.settled.on_half(side, width)
                 self._open(left, right, settled, piece.ids, piece.share)
         self._close_if(self._verdict())
         return self._reason is None
+
+    def _halvings(self, piece: _Piece) -> int:
+        """How often to halve a piece before its parts are bounded.
+
+        Once, but for a whole segment that is far from being proved, and of which no forecast was
+        made: so often that the part at its middle is proved, if the budget has room for as many.
+        """
+        level = self._threshold
+        if level is None or self._cuts or piece.left > 0 or piece.right < 1:
+            return 1
+        if piece.bound - level <= _FAR * self._room(0.0, 1.0, 1.0):
+            return 1  # errors fall with the square of the width: halves may do
+        assert self._segment is not None
+        times = 1
+        while 2**times * self._total < self._budget - self._samples and 0.5**times > COARSEST:
+            half = 0.5 ** (times + 1)
+            tally = self._segment.pilot(0.5 - half, 0.5 + half, self._total)
+            self._evaluations += 1
+            self._samples += self._total
+            if tally.bound()[0] <= level:
+                return times
+            times += 1
+        return 1
 
     def result(self) -> ProvedSegment:
         """The record of the search."""

@@ -62,7 +62,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> TaylorModel:
         value.add_(second)
         remainder = second.abs_()
     if xr is not None:
-        inherited, *changed = _absolute_products(xr, w)
+        inherited, *changed = absolute_products(xr, w)
         for part in (inherited, *changed):
             remainder = part.clone() if remainder is None else remainder.add_(part)
     rows, slack = row_norms(w)
@@ -124,7 +124,7 @@ def _charge_single(remainder: Tensor, parts: Sequence[Tensor | None], w: TaylorM
     remainder.add_(2.0**-90)
 
 
-def _absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
+def absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
     """Upper bounds of |W| r, the noise that weights hand on, and of |D| r, what their change adds.
 
     The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
@@ -319,4 +319,8 @@ def embedding(
     """Rows of a weight: exact."""
     if max_norm is not None:
         raise UnsupportedOperation("embedding", "max_norm")
-    return structural(lambda part: F.embedding(input, part), as_model(weight))
+    table = as_model(weight)
+    found = structural(lambda part: F.embedding(input, part), table)
+    # A map of the numbers that follows may be taken once a word, not once a place in the text.
+    found.cache["table"] = table, input
+    return found

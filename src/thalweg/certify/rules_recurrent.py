@@ -1,55 +1,129 @@
-"""Recurrent layers, unrolled over time: products of gate models."""
+"""Recurrent layers, unrolled over time, by models of second order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import embedding as embed
 
+from thalweg.certify.parabola import (
+    Parabola,
+    affine,
+    blocks_of,
+    joined,
+    negative,
+    plus,
+    recur,
+    sigmoid,
+    tanh,
+    tightened,
+    times,
+)
 from thalweg.certify.rules_activation import relu
-from thalweg.certify.rules_algebra import add, multiply, subtract
-from thalweg.certify.rules_linear import linear
-from thalweg.certify.rules_shape import cat, stack
-from thalweg.certify.rules_smooth import sigmoid, tanh
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule
 
+Numbers = Sequence[Parabola]
 Weights = tuple[Any, Any, Any, Any]
 
 
-def _lstm_step(x: TaylorModel, state: tuple[Any, ...], weights: Weights) -> tuple[Any, ...]:
-    """One step of Hochreiter & Schmidhuber's cell with forget gates; `x` is projected already."""
-    h, c = state
-    i, f, g, o = add(x, linear(h, weights[1], weights[3])).chunk(4, -1)
-    c = add(multiply(sigmoid(f), c), multiply(sigmoid(i), tanh(g)))
-    return multiply(sigmoid(o), tanh(c)), c
+@dataclass(frozen=True)
+class Cell:
+    """What a recurrent layer does at every step.
+
+    Attributes:
+        gates: numbers a unit that the weights make.
+        step: from the projected inputs `[n, m]` of all gates, the states, and what the recurrent
+            weights make of the first of them, to the new states, the output first. What it is
+            handed last tightens the noise of a number by what that knows of its origin.
+    """
+
+    gates: int
+    step: Callable[[Numbers, Numbers, Numbers, Callable[[Parabola], Parabola]], Numbers]
 
 
-def _gru_step(x: TaylorModel, state: tuple[Any, ...], weights: Weights) -> tuple[Any, ...]:
+def _lstm_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
+    """One step of Hochreiter & Schmidhuber's cell with forget gates."""
+    i, f, g, o = (plus(a, b) for a, b in zip(x, recurrent, strict=True))
+    c = close(plus(times(sigmoid(f), states[1]), times(sigmoid(i), tanh(g))))
+    return close(times(sigmoid(o), tanh(c))), c
+
+
+def _gru_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
     """One step of the gated recurrent unit (Cho et al. 2014), as torch defines it."""
-    (h,) = state
-    xr, xz, xn = x.chunk(3, -1)
-    hr, hz, hn = linear(h, weights[1], weights[3]).chunk(3, -1)
-    n = tanh(add(xn, multiply(sigmoid(add(xr, hr)), hn)))
-    return (add(n, multiply(sigmoid(add(xz, hz)), subtract(h, n))),)
+    (xr, xz, xn), (hr, hz, hn) = x, recurrent
+    n = tanh(plus(xn, times(sigmoid(plus(xr, hr)), hn)))
+    z = sigmoid(plus(xz, hz))
+    return (close(plus(n, times(z, plus(states[0], negative(n))))),)
 
 
-def _tanh_step(x: TaylorModel, state: tuple[Any, ...], weights: Weights) -> tuple[Any, ...]:
-    return (tanh(add(x, linear(state[0], weights[1], weights[3]))),)
+def _tanh_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
+    return (close(tanh(plus(x[0], recurrent[0]))),)
 
 
-def _relu_step(x: TaylorModel, state: tuple[Any, ...], weights: Weights) -> tuple[Any, ...]:
-    return (relu(add(x, linear(state[0], weights[1], weights[3]))),)
+def _relu_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
+    return (Parabola.of(relu(plus(x[0], recurrent[0]).model())),)
+
+
+_LSTM, _GRU = Cell(4, _lstm_step), Cell(3, _gru_step)
+_TANH, _RELU = Cell(1, _tanh_step), Cell(1, _relu_step)
+
+
+def _advance(cell: Cell, projected: Parabola, states: Numbers, weights: Weights) -> Numbers:
+    """One step, from projected inputs `[n, gates · m]`."""
+    weight, bias = as_model(weights[1]), weights[3]
+    begun = [state.state(number) for number, state in enumerate(states)]
+    before, blocks = [state.noise for state in states], blocks_of(weight, cell.gates)
+
+    def close(number: Parabola) -> Parabola:
+        return tightened(number, before, blocks)
+
+    recurrent = recur(begun[0], weight, None if bias is None else as_model(bias), cell.gates)
+    new = cell.step(projected.gates(cell.gates), begun, recurrent, close)
+    return [state.renewed() for state in new]
+
+
+def _project(x: Parabola | _Words, weights: Weights) -> Parabola:
+    weight, bias = as_model(weights[0]), weights[2]
+    bias = None if bias is None else as_model(bias)
+    if isinstance(x, _Words):
+        return affine(x.table, weight, bias).over(lambda part: embed(x.places, part))
+    return affine(x, weight, bias)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Inputs that are rows of a small table.
+
+    Attributes:
+        table: `[words, features]`.
+        places: `[time, batch]`, which row stands where.
+    """
+
+    table: Parabola
+    places: Tensor
+
+
+def _begin(x: TaylorModel, *, batch_first: bool) -> Parabola | _Words:
+    """Inputs with time first; as a table where that is shorter than the text."""
+    table, places = x.cache.get("table", (None, None))
+    if table is not None and len(table.value) < places.numel():
+        return _Words(Parabola.of(table), places.transpose(0, 1) if batch_first else places)
+    numbers = Parabola.of(x)
+    return numbers.over(lambda part: part.transpose(0, 1)) if batch_first else numbers
 
 
 def _run(
-    name: str, step: Any, x: Any, states: tuple[Any, ...], flat: Any, has_biases: bool,
+    name: str, cell: Cell, x: Any, states: tuple[Any, ...], flat: Any, has_biases: bool,
     layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
 ) -> tuple[TaylorModel, ...]:  # fmt: skip
     """All layers and directions of a recurrent network.
 
     Args:
         name: of the torch function, for errors.
-        step: from a projected input and states to new states, the first of them the output.
+        cell: of every layer.
         x: `[time, batch, features]`, or with the first two exchanged if `batch_first`.
         states: initial states `[layers * directions, batch, hidden]`.
         flat: weights of all layers and directions in torch's order.
@@ -68,78 +142,87 @@ def _run(
     """
     if not isinstance(x, Tensor) or not isinstance(batch_first, bool) or (train and dropout):
         raise UnsupportedOperation(name, "packed sequences, or dropout in training mode")
-    x = as_model(x)
-    if batch_first:
-        x = as_model(x.transpose(0, 1))
+    given = _begin(as_model(x), batch_first=batch_first)
+    begin = [Parabola.of(as_model(state)) for state in states]
     each = 4 if has_biases else 2
     if len(flat) != each * layers * (2 if bidirectional else 1):
         raise UnsupportedOperation(name, "projections")
-    ends: list[list[Any]] = [[] for _ in states]
-    cell = 0
+    ends: list[list[Parabola]] = [[] for _ in states]
+    number = 0
     for _ in range(layers):
-        outputs = []
+        directions = []
         for backward in (False, True) if bidirectional else (False,):
-            group = tuple(flat[each * cell : each * (cell + 1)])
+            group = tuple(flat[each * number : each * (number + 1)])
             weights = group if has_biases else (*group, None, None)
-            state = tuple(as_model(s)[cell] for s in states)
-            times = linear(x, weights[0], weights[2]).unbind(0)
-            steps = []
-            for projected in reversed(times) if backward else times:
-                state = step(projected, state, weights)
-                steps.append(state[0])
-            outputs.append(stack(steps[::-1] if backward else steps))
-            for end, last in zip(ends, state, strict=True):
+            now: Numbers = [state.at(number) for state in begin]
+            projected = _project(given, weights)
+            found = []
+            steps = range(len(projected.noise))
+            for t in reversed(steps) if backward else steps:
+                now = _advance(cell, projected.at(t), now, weights)
+                found.append(now[0])
+            directions.append(joined(found[::-1] if backward else found, -3, new=True))
+            for end, last in zip(ends, now, strict=True):
                 end.append(last)
-            cell += 1
-        x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)
+            number += 1
+        given = joined(directions, -1)
+    assert isinstance(given, Parabola)  # there is at least one layer
     if batch_first:
-        x = as_model(x.transpose(0, 1))
-    return (x, *(stack(end) for end in ends))
+        given = given.over(lambda part: part.transpose(0, 1))
+    return (given.model(), *(joined(end, -3, new=True).model() for end in ends))
+
+
+def _cell(cell: Cell, x: Any, states: Sequence[Any], *weights: Any) -> list[TaylorModel]:
+    """A cell called on its own: one step."""
+    w, u, b, c = weights
+    numbers = _project(Parabola.of(as_model(x)), (w, u, b, c))
+    begin = [Parabola.of(as_model(state)) for state in states]
+    return [state.model() for state in _advance(cell, numbers, begin, (w, u, b, c))]
 
 
 @rule("lstm")
 def lstm(x: Any, hx: Any, *rest: Any) -> tuple[TaylorModel, ...]:
     """``torch.lstm``, the function under ``nn.LSTM``."""
-    return _run("lstm", _lstm_step, x, tuple(hx), *rest)
+    return _run("lstm", _LSTM, x, tuple(hx), *rest)
 
 
 @rule("gru")
 def gru(x: Any, hx: Any, *rest: Any) -> tuple[TaylorModel, ...]:
     """``torch.gru``, the function under ``nn.GRU``."""
-    return _run("gru", _gru_step, x, (hx,), *rest)
+    return _run("gru", _GRU, x, (hx,), *rest)
 
 
 @rule("rnn_tanh")
 def rnn_tanh(x: Any, hx: Any, *rest: Any) -> tuple[TaylorModel, ...]:
     """``torch.rnn_tanh``, the function under ``nn.RNN``."""
-    return _run("rnn_tanh", _tanh_step, x, (hx,), *rest)
+    return _run("rnn_tanh", _TANH, x, (hx,), *rest)
 
 
 @rule("rnn_relu")
 def rnn_relu(x: Any, hx: Any, *rest: Any) -> tuple[TaylorModel, ...]:
     """``torch.rnn_relu``, the function under ``nn.RNN(nonlinearity="relu")``."""
-    return _run("rnn_relu", _relu_step, x, (hx,), *rest)
+    return _run("rnn_relu", _RELU, x, (hx,), *rest)
 
 
 @rule("lstm_cell")
 def lstm_cell(x: Any, hx: Any, w: Any, u: Any, b: Any = None, c: Any = None) -> tuple[Any, ...]:
     """``torch.lstm_cell``."""
-    return _lstm_step(linear(x, w, b), tuple(hx), (w, u, b, c))
+    return tuple(_cell(_LSTM, x, tuple(hx), w, u, b, c))
 
 
 @rule("gru_cell")
 def gru_cell(x: Any, hx: Any, w: Any, u: Any, b: Any = None, c: Any = None) -> TaylorModel:
     """``torch.gru_cell``."""
-    return _gru_step(linear(x, w, b), (as_model(hx),), (w, u, b, c))[0]
+    return _cell(_GRU, x, (hx,), w, u, b, c)[0]
 
 
 @rule("rnn_tanh_cell")
 def rnn_tanh_cell(x: Any, hx: Any, w: Any, u: Any, b: Any = None, c: Any = None) -> TaylorModel:
     """``torch.rnn_tanh_cell``."""
-    return _tanh_step(linear(x, w, b), (hx,), (w, u, b, c))[0]
+    return _cell(_TANH, x, (hx,), w, u, b, c)[0]
 
 
 @rule("rnn_relu_cell")
 def rnn_relu_cell(x: Any, hx: Any, w: Any, u: Any, b: Any = None, c: Any = None) -> TaylorModel:
     """``torch.rnn_relu_cell``."""
-    return _relu_step(linear(x, w, b), (hx,), (w, u, b, c))[0]
+    return _cell(_RELU, x, (hx,), w, u, b, c)[0]

@@ -1,0 +1,218 @@
+"""Models of second order: nothing a recurrent network computes lies outside them."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from thalweg import Criterion, Objective
+from thalweg.certify import parabola
+from thalweg.certify.bisection import prove_segment
+from thalweg.certify.enclosure import enclose, evaluate, run, segment_parameters
+from thalweg.certify.parabola import Parabola, blocks_of, plus, tightened, times
+from thalweg.certify.taylor import TaylorModel
+
+POINTS = torch.linspace(-1, 1, 201, dtype=torch.float64)
+
+
+class Recurrent(nn.Module):
+    """The outputs of a recurrent layer, examples first, states left out."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.layer.batch_first:
+            return self.layer(x)[0]
+        return self.layer(x.transpose(0, 1))[0].transpose(0, 1)
+
+
+LAYERS = {
+    "lstm": lambda: nn.LSTM(3, 4, 1, batch_first=True),
+    "lstm-deep": lambda: nn.LSTM(3, 2, 2),
+    "lstm-both-ways": lambda: nn.LSTM(3, 3, 2, bidirectional=True, bias=False),
+    "lstm-wide": lambda: nn.LSTM(3, 24, 1, batch_first=True),  # Jacobians in float32
+    "gru": lambda: nn.GRU(3, 4, 1, batch_first=True),
+    "gru-deep": lambda: nn.GRU(3, 3, 2, bias=False),
+    "gru-wide": lambda: nn.GRU(3, 24, batch_first=True),
+    "rnn": lambda: nn.RNN(3, 4, 2),
+    "rnn-relu": lambda: nn.RNN(3, 4, nonlinearity="relu"),
+}
+
+
+def _objective(layer: nn.Module, seed: int, steps: int) -> Objective:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(3, steps, 3, generator=generator, dtype=torch.float64)
+    model = Recurrent(layer).double()
+    with torch.no_grad():
+        target = torch.zeros_like(model(x))
+    return Objective(model, functional.mse_loss, train=(x, target))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("width", [0.5, 0.05, 1e-4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_output_along_a_segment_leaves_its_band(name, width, seed):
+    objective = _objective(LAYERS[name](), seed, steps=9)
+    generator = torch.Generator().manual_seed(100 + seed)
+    center, slope = torch.randn(2, objective.layout.size, generator=generator, dtype=torch.float64)
+    center, slope = 0.8 * center, width * slope
+    inputs, _ = objective.splits["train"].select(slice(None))
+    band = run(objective, segment_parameters(objective, center, slope, None), inputs)
+    assert not band.remainder.isnan().any()
+    for s in POINTS:
+        tensors = objective.layout.unflatten(center + s * slope)
+        exact = functional_call(objective.model, tensors, (inputs,))
+        distance = (exact - band.value - s * band.slope).abs()
+        assert (distance <= band.remainder).all(), float((distance - band.remainder).max())
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "lstm-wide"])
+def test_the_band_shrinks_with_the_square_of_the_width(name):
+    objective = _objective(LAYERS[name](), 0, steps=9)
+    generator = torch.Generator().manual_seed(7)
+    center, slope = 0.4 * torch.randn(2, objective.layout.size, generator=generator).double()
+    inputs, _ = objective.splits["train"].select(slice(None))
+    sizes = [
+        float(run(objective, segment_parameters(objective, center, w * slope, None), inputs)
+              .remainder.mean())
+        for w in (4e-3, 2e-3, 1e-3)
+    ]  # fmt: skip
+    for wide, narrow in pairwise(sizes):
+        assert 3.8 < wide / narrow < 8.5  # of second order, where not of third
+
+
+def test_hopelessly_wide_is_infinite_not_undefined():
+    objective = _objective(nn.LSTM(3, 4, batch_first=True), 0, steps=40)
+    center, slope = 50 * torch.ones(2, objective.layout.size, dtype=torch.float64)
+    inputs, _ = objective.splits["train"].select(slice(None))
+    band = run(objective, segment_parameters(objective, center, slope, None), inputs)
+    assert not band.remainder.isnan().any()
+    assert band.remainder.isinf().any()
+
+
+def _known(noise: float, factors: dict[int, float], fresh: float = 0.0) -> Parabola:
+    of = torch.tensor([[noise]], dtype=torch.float64)
+    return Parabola(
+        torch.zeros(3, 1, 1, dtype=torch.float64), of, torch.full_like(of, fresh),
+        {key: torch.full_like(of, factor) for key, factor in factors.items()},
+    )  # fmt: skip
+
+
+def test_gates_whose_errors_cancel_leave_what_is_fresh():
+    blocks = torch.ones(2, 1, 1, dtype=torch.float64)
+    before = [torch.ones(1, 1, dtype=torch.float64)]
+    found = tightened(_known(2.0, {0: 1.0, 1: -1.0}, fresh=0.25), before, blocks)
+    assert 0.25 <= float(found.noise) < 0.25 + 1e-12
+    both = tightened(_known(2.0, {0: 1.0, 1: 1.0}), before, blocks)
+    assert float(both.noise) == pytest.approx(2.0)
+
+
+def test_a_state_that_is_carried_on_counts_beside_the_gates():
+    blocks = torch.full((1, 1, 1), 3.0, dtype=torch.float64)
+    before = [torch.ones(1, 1, dtype=torch.float64), torch.full((1, 1), 10.0).double()]
+    # The first state goes through the weights and along: 3 − 2 = 1; the second by itself.
+    found = tightened(_known(100.0, {0: 1.0, -1: -2.0, -2: 0.5}), before, blocks)
+    assert float(found.noise) == pytest.approx(1 + 5)
+
+
+def test_tightening_never_widens():
+    blocks = torch.ones(1, 1, 1, dtype=torch.float64)
+    before = [torch.full((1, 1), 1e6, dtype=torch.float64)]
+    assert float(tightened(_known(0.5, {0: 1.0}), before, blocks).noise) == 0.5
+
+
+def test_jacobians_in_float32_are_no_tighter_than_in_float64():
+    generator = torch.Generator().manual_seed(0)
+    weight = TaylorModel(torch.randn(96, 24, generator=generator).double())
+    single = blocks_of(weight, 4)
+    assert single.dtype == torch.float32
+    factors = {k: torch.randn(5, 24, generator=generator).double() for k in (0, 1, 2, 3, -1)}
+    before = [torch.rand(5, 24, generator=generator).double()]
+    loose = torch.full((5, 24), 1e6, dtype=torch.float64)
+    number = Parabola(torch.zeros(3, 5, 24).double(), loose, 0 * loose, factors)
+    coarse = tightened(number, before, single).noise
+    fine = tightened(number, before, weight.value.reshape(4, 24, 24)).noise
+    assert (coarse >= fine).all()
+    # Rounding is charged relative to the noise before, which here is very loose.
+    torch.testing.assert_close(coarse, fine, rtol=1e-4, atol=10.0)
+
+
+def _values(number: Parabola, s: float) -> torch.Tensor:
+    return number.parts[0] + s * number.parts[1] + s * s * number.parts[2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sums_products_and_functions_contain_every_choice_of_errors(seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def number() -> Parabola:
+        scale = 10 ** (4 * torch.rand(1, generator=generator).item() - 3)
+        noise = scale * torch.rand(50, generator=generator).double()
+        return Parabola(scale * torch.randn(3, 50, generator=generator).double(), noise, noise)
+
+    x, y = number(), number()
+    results = {
+        "sum": (plus(x, y), lambda a, b: a + b),
+        "product": (times(x, y), lambda a, b: a * b),
+        "sigmoid": (parabola.sigmoid(x), lambda a, b: torch.sigmoid(a)),
+        "tanh": (parabola.tanh(x), lambda a, b: torch.tanh(a)),
+    }
+    for s in (-1.0, -0.3, 0.0, 0.7, 1.0):
+        for _ in range(10):
+            e, f = (2 * torch.rand(2, 50, generator=generator) - 1).double()
+            a, b = _values(x, s) + e * x.noise, _values(y, s) + f * y.noise
+            for name, (found, function) in results.items():
+                distance = (function(a, b) - _values(found, s)).abs()
+                assert (distance <= found.noise).all(), name
+
+
+class Language(nn.Module):
+    """Scores of the next word."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self.embedding, self.recurrent = nn.Embedding(words, 6), nn.LSTM(6, 8, batch_first=True)
+        self.scores = nn.Linear(8, words)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.scores(self.recurrent(self.embedding(tokens))[0]).transpose(1, 2)
+
+
+def _language(words: int) -> tuple[Objective, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    text = torch.randint(0, 5, (10, 13), generator=generator)
+    objective = Objective(
+        Language(words).double(), functional.cross_entropy, train=(text[:, :-1], text[:, 1:]),
+        criterion=Criterion("perplexity"),
+    )  # fmt: skip
+    ends = 0.4 * torch.randn(2, objective.layout.size, generator=generator, dtype=torch.float64)
+    return objective, ends[0], ends[1]
+
+
+@pytest.mark.parametrize("words", [5, 500])
+def test_a_table_shorter_or_longer_than_the_text_gives_sound_bounds(words):
+    objective, a, b = _language(words)
+    found = enclose(objective, (a + b) / 2, b - a, 0.02)
+    values = [evaluate(objective, (a + b) / 2 + 0.02 * float(s) * (b - a)) for s in POINTS]
+    assert max(values) <= found.upper < max(values) * 1.05
+
+
+def test_a_language_model_is_proved_on_a_segment_between_strangers():
+    objective, a, b = _language(5)
+    highest = max(evaluate(objective, a + float(t) * (b - a)) for t in (POINTS + 1) / 2)
+    found = prove_segment(
+        objective, a, b, threshold=highest * 1.05, max_evaluations=400, tolerance=1e-4
+    )
+    assert found.reason == "proved"
+    assert highest <= found.bound <= highest * 1.05
+    # The width of the pieces is looked for at the middle, not by halving everything.
+    assert found.evaluations < 2 * len(found.pieces)
+    assert not math.isinf(found.bound)

@@ -68,7 +68,7 @@ def test_a_training_that_does_not_succeed_is_a_clean_negative(run, tmp_path):
 def test_connect_saves_the_connection_and_its_pictures(made):
     folder = made / "connection"
     assert {f.name for f in folder.iterdir()} == {
-        "path.safetensors", "connection.json", "profile.png", "profile.svg"
+        "path.safetensors", "connection.json", "profile.png", "profile.svg", "profile.csv"
     }  # fmt: skip
     settings = thalweg.load_connection(folder).settings
     assert settings["task"] == "digits"

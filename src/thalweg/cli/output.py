@@ -49,7 +49,7 @@ def check_file(file: Path, suffix: str, option: str = "--out") -> None:
 
 
 def save_connection(connection: Connection, folder: Path) -> list[str]:
-    """Save a connection, and beside it the pictures of its profile.
+    """Save a connection, and beside it the pictures and the numbers of its profile.
 
     Args:
         connection: to save.
@@ -62,11 +62,12 @@ def save_connection(connection: Connection, folder: Path) -> list[str]:
     names = ["path.safetensors", "connection.json"]
     if connection.profile is not None:
         # Imported here: matplotlib takes a second, which nobody else should wait for.
-        from thalweg.plots import save_profile
+        from thalweg.plots import compute_profile, profile_table, save_profile, save_table
 
         for name in ("profile.png", "profile.svg"):
             save_profile(connection, folder / name)
-            names.append(name)
+        save_table(profile_table(compute_profile(connection)), folder / "profile.csv")
+        names += ["profile.png", "profile.svg", "profile.csv"]
     return names
 
 

@@ -30,7 +30,7 @@ PLANE_VALUES = "plane.values.safetensors"
 PLANE_FILES = ("plane.png", "plane.csv", "plane-positions.csv", PLANE_VALUES)
 """A plane through the path, where one was drawn: its picture, tables and values."""
 # What a connection's folder may hold and be replaced: anything else is somebody's own.
-OWN_FILES = {PATH_FILE, RECORD_FILE, "profile.png", "profile.svg", *PLANE_FILES}
+OWN_FILES = {PATH_FILE, RECORD_FILE, "profile.png", "profile.svg", "profile.csv", *PLANE_FILES}
 # Figures of the file that follow from path and segments, and must.
 DERIVED = (
     "beads", "length", "endpoint_distance", "normalized_length", "max_criterion_bound",

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.certify.chord_problems import LOSSES, Drawn, draw, polynomial
-from thalweg.certify.bisection import ProvedSegment, prove_segment
+from thalweg.certify.bisection import prove_segment
 from thalweg.certify.chord import applies, prove_chords
+from thalweg.certify.pieces import ProvedSegment
 from thalweg.errors import InputError
 from thalweg.objective import Criterion, Objective
 from thalweg.tasks import get_task

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.certify.taylor_problems import flat, problem
-from thalweg.certify.bisection import Task, prove_segment, prove_segments
+from thalweg.certify.bisection import prove_segment, prove_segments
 from thalweg.certify.enclosure import Segment, evaluate, is_separable
+from thalweg.certify.pieces import Task
 
 EXAMPLES = 600
 

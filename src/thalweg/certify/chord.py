@@ -38,9 +38,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.certify.bisection import ProvedSegment
 from thalweg.certify.chord_search import Search
 from thalweg.certify.chord_segment import Level
+from thalweg.certify.pieces import ProvedSegment
 from thalweg.certify.rounding import FUNCTION
 from thalweg.certify.smooth_chain import SmoothChain
 from thalweg.errors import InputError

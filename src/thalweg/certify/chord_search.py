@@ -14,8 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from thalweg.certify.bisection import ProvedSegment
 from thalweg.certify.chord_segment import Level, OpenSegment, Piece
+from thalweg.certify.pieces import ProvedSegment
 from thalweg.certify.rounding import ULTIMATE
 from thalweg.certify.smooth_chain import SmoothChain
 

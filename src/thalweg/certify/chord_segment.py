@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from thalweg.certify.bisection import NARROWEST, ProvedSegment
+from thalweg.certify.pieces import NARROWEST, ProvedSegment
 from thalweg.certify.rounding import TINY, ULTIMATE, UNIT
 
 _PARTS = 8

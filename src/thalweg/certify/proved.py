@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.certify.bisection import ProvedSegment, Task, prove_segments
+from thalweg.certify.bisection import prove_segments
 from thalweg.certify.certificate import Certificate, Span
 from thalweg.certify.chord import applies, prove_chords
 from thalweg.certify.enclosure import enclose
+from thalweg.certify.pieces import ProvedSegment, Task
 from thalweg.certify.taylor import UnsupportedOperation
 from thalweg.objective import Objective
 

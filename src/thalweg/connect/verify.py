@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.certify.bisection import ProvedSegment, prove_segment
+from thalweg.certify.bisection import prove_segment
 from thalweg.certify.chord import applies, prove_chords
+from thalweg.certify.pieces import ProvedSegment
 from thalweg.connect.connection import Connection
 from thalweg.errors import InputError
 from thalweg.objective import Objective, evaluate_on

@@ -1,0 +1,336 @@
+"""The pieces of one segment, and what was seen on it, while it is proved.
+
+A piece that fails is cut in two, and only the examples whose bounds are too loose go through the
+network again: an example that is surely right on the whole piece, or whose loss is bounded closely,
+is settled there (:mod:`thalweg.certify.rules_criterion`). The first pieces are as wide as a few
+examples, or the middle of the segment, say that they can be. Such forecasts decide where to cut,
+never what is true.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.certify.curve import Curve
+from thalweg.certify.enclosure import Segment, evaluate
+from thalweg.certify.rules_criterion import Settled
+
+NARROWEST = 2.0**-40
+"""Width below which a piece is not split again: there, rounding decides."""
+
+COARSEST = 2.0**-8
+"""Width below which no forecast is trusted to choose a smaller one."""
+
+PILOT = 256
+"""Examples, at most, of the forecast that chooses the first pieces."""
+
+FAILING = 0.5
+"""Share of the examples that would be left open above which a first piece is cut unseen: a look at
+it, and at that share of the examples in both halves, would cost as much as the halves."""
+
+_SHARE = 0.5
+
+# How many times the room below the threshold a bound may exceed it for halves to have a chance.
+_FAR = 3.0
+
+
+@dataclass(frozen=True)
+class ProvedSegment:
+    """Outcome of an attempt to prove a segment.
+
+    Attributes:
+        bound: the criterion is at most this on the whole segment, proved; infinite where the
+            search ended before every piece had a bound.
+        seen: the criterion is at least this somewhere on the segment.
+        refused_at: t in [0, 1] where the criterion exceeds the threshold, or None.
+        pieces: `(t_left, t_right, bound)` in order, covering [0, 1].
+        evaluations: pieces that were bounded, and points evaluated.
+        samples: examples bounded or evaluated for that, forecasts included.
+        reason: ``"proved"``, ``"refused"``, ``"tolerance"`` (bound and value agree to the
+            tolerance, on both sides of the threshold), ``"budget"`` or ``"resolution"`` (pieces
+            became too narrow).
+        half: the criterion at t = 1/2, about, where it was looked at.
+    """
+
+    bound: float
+    seen: float
+    refused_at: float | None
+    pieces: tuple[tuple[float, float, float], ...]
+    evaluations: int
+    samples: int
+    reason: str
+    half: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A segment to prove.
+
+    Attributes:
+        start: `[p]`, at t = 0.
+        end: `[p]`, at t = 1.
+        threshold: stop as soon as the criterion is proved at most this, or seen above it; None:
+            as tight as budget and tolerance allow.
+        cuts: increasing t in (0, 1) at which the first pieces end, in place of forecasts: a
+            subdivision of one's own, for a second look at what was proved.
+        values: the criterion at t = 0, 1/2 and 1, about, where it is known.
+        bends: `[m, p]`, control points between the ends of a Bézier curve; None: a segment.
+    """
+
+    start: Tensor
+    end: Tensor
+    threshold: float | None
+    cuts: Sequence[float] = ()
+    values: tuple[float, float, float] | None = None
+    bends: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A piece of a segment with its bound.
+
+    Attributes:
+        left: t where it begins.
+        right: t where it ends.
+        bound: of the criterion on it.
+        settled: what the settled examples add on it.
+        ids: `[m]`, the others; None: all of them, which cannot be told apart.
+        share: of the room below the threshold, for the remainders of the settled examples.
+        open_noise: sum of the remainders of the others.
+    """
+
+    left: float
+    right: float
+    bound: float
+    settled: Settled
+    ids: Tensor | None
+    share: float
+    open_noise: float
+
+
+def _halved(
+    left: float, right: float, settled: Settled, times: int
+) -> list[tuple[float, float, Settled]]:
+    """The parts of a piece that is halved so many times, with what is settled on each."""
+    if not times:
+        return [(left, right, settled)]
+    middle, width = (left + right) / 2, right - left
+    halves = ((-1, left, middle), (1, middle, right))
+    return [
+        part
+        for side, start, end in halves
+        for part in _halved(start, end, settled.on_half(side, width), times - 1)
+    ]
+
+
+class Search:
+    """The pieces of one segment, and what was seen on it.
+
+    Args:
+        objective: in float64.
+        task: the segment.
+        max_evaluations: see :func:`thalweg.certify.bisection.prove_segments`.
+        tolerance: see there.
+    """
+
+    def __init__(self, objective: Any, task: Task, max_evaluations: int, tolerance: float) -> None:
+        self._objective = objective
+        self._segment: Segment | Curve | None = (
+            Segment(objective, task.start, task.end) if task.bends is None
+            else Curve(objective, torch.cat([task.start[None], task.bends, task.end[None]]))
+        )  # fmt: skip
+        self._threshold = task.threshold
+        self._cuts = task.cuts
+        self._values = task.values
+        self._total = self._segment.total
+        self._budget = max_evaluations * self._total
+        self._tolerance = tolerance
+        self._heap: list[tuple[float, int, _Piece]] = []
+        self._count = itertools.count()  # pieces of equal bound: first come, first cut
+        self._seen, self._refused_at = -math.inf, None
+        self._evaluations = self._samples = 0
+        self._reason: str | None = None
+        self._half = None if task.values is None else task.values[1]
+
+    @property
+    def highest(self) -> float:
+        """The largest bound of its pieces."""
+        return -self._heap[0][0] if self._heap else math.inf
+
+    def start(self) -> None:
+        """Look at the middle and the ends; then open the first pieces."""
+        if self._threshold is not None and self._values is None:
+            middle = self._look(0.5)
+            if self._refused_at is None:
+                self._values = self._look(0.0), middle, self._look(1.0)
+        pieces = [] if self._refused_at is not None else self._first_pieces()
+        for left, right in pieces:
+            self._open(left, right, Settled(), None, _SHARE)
+            if self._refused_at is not None:
+                break
+        self._close_if(self._verdict())
+
+    def advance(self) -> bool:
+        """Cut the worst piece; whether the search goes on."""
+        if self._reason is not None:
+            return False
+        piece = heapq.heappop(self._heap)[2]
+        # Where the settled examples keep the bound up, too many were settled: open them again.
+        again = piece.ids is not None and piece.settled.noise > piece.open_noise
+        parts = _halved(piece.left, piece.right, piece.settled, self._halvings(piece))
+        for left, right, settled in parts:
+            if self._refused_at is not None:
+                break
+            if again:
+                self._open(left, right, Settled(), None, piece.share / 8)
+            else:
+                self._open(left, right, settled, piece.ids, piece.share)
+        self._close_if(self._verdict())
+        return self._reason is None
+
+    def _halvings(self, piece: _Piece) -> int:
+        """How often to halve a piece before its parts are bounded.
+
+        Once, but for a whole segment that is far from being proved, and of which no forecast was
+        made: so often that the part at its middle is proved, if the budget has room for as many.
+        """
+        level = self._threshold
+        if level is None or self._cuts or piece.left > 0 or piece.right < 1:
+            return 1
+        if piece.bound - level <= _FAR * self._room(0.0, 1.0, 1.0):
+            return 1  # errors fall with the square of the width: halves may do
+        assert self._segment is not None
+        times = 1
+        while 2**times * self._total < self._budget - self._samples and 0.5**times > COARSEST:
+            half = 0.5 ** (times + 1)
+            tally = self._segment.pilot(0.5 - half, 0.5 + half, self._total)
+            self._evaluations += 1
+            self._samples += self._total
+            if tally.bound()[0] <= level:
+                return times
+            times += 1
+        return 1
+
+    def result(self) -> ProvedSegment:
+        """The record of the search."""
+        pieces = tuple(sorted((p.left, p.right, p.bound) for _, _, p in self._heap))
+        marks = [0.0, *(right for _, right, _ in pieces)]
+        covered = marks[-1] == 1 and [left for left, _, _ in pieces] == marks[:-1]
+        bound = max(piece[2] for piece in pieces) if covered else math.inf
+        return ProvedSegment(
+            bound, self._seen, self._refused_at, pieces, self._evaluations, self._samples,
+            self._reason or "budget", self._half,
+        )  # fmt: skip
+
+    def _first_pieces(self) -> list[tuple[float, float]]:
+        if self._cuts:
+            return list(pairwise((0.0, *self._cuts, 1.0)))
+        return [(0.0, 1.0)] if self._threshold is None else self._forecast(self._threshold)
+
+    def _forecast(self, level: float) -> list[tuple[float, float]]:
+        """First pieces on which most of a few examples would be settled."""
+        few = min(PILOT, self._total // 16)
+        if few < PILOT // 8:
+            return [(0.0, 1.0)]
+        assert self._segment is not None
+        if self._values is not None:
+            # The few may differ from all examples: by as much elsewhere as at the middle.
+            shift = evaluate(self._objective, self._segment.at(0.5), few) - self._values[1]
+            level += shift
+        waiting, pieces = [(0.0, 1.0)], []
+        while waiting:
+            left, right = waiting.pop()
+            tally = self._segment.pilot(left, right, few)
+            self._samples += few
+            _, still_open = tally.settle(self._room(left, right, _SHARE))
+            failing = tally.bound()[0] > level and (
+                still_open is None or len(still_open) > FAILING * few
+            )
+            if failing and right - left > COARSEST:
+                half = (left + right) / 2
+                waiting += [(half, right), (left, half)]
+            else:
+                pieces.append((left, right))
+        return pieces
+
+    def _open(
+        self, left: float, right: float, settled: Settled, ids: Tensor | None, share: float
+    ) -> None:
+        """Bound a piece; look at its middle where the criterion may be too high there."""
+        assert self._segment is not None
+        tally, samples = self._segment.enclose(left, right, ids, settled)
+        self._samples += samples
+        self._evaluations += 1
+        upper, seen, middle = tally.bound()
+        self._note(seen, (left + right) / 2)
+        settled, ids = tally.settle(self._room(left, right, share))
+        piece = _Piece(left, right, upper, settled, ids, share, tally.open_noise)
+        heapq.heappush(self._heap, (-upper, next(self._count), piece))
+        level = self._threshold
+        if level is not None and upper > level and (seen + middle) / 2 > level:
+            self._look((left + right) / 2)
+
+    def _room(self, left: float, right: float, share: float) -> float:
+        """What remainders of settled examples may take up: a share of the room expected there.
+
+        The criterion is expected to be the parabola through its values at both ends and the
+        middle; what is wrong about that costs time, not truth.
+        """
+        if self._threshold is None:
+            return share * self._tolerance * abs(self._seen)
+        if self._values is None:
+            return 0.0
+        a, b, c = self._values
+        expected = max(
+            a + t * (4 * b - 3 * a - c) + t * t * 2 * (a + c - 2 * b)
+            for t in (left, (left + right) / 2, right)
+        )
+        room = max(self._threshold - expected, 0.0)
+        if self._objective.criterion.name == "perplexity":
+            room /= self._threshold  # in nats, the unit of the mean loss
+        return share * room
+
+    def _look(self, t: float) -> float:
+        """Evaluate the criterion on all examples at one point."""
+        assert self._segment is not None
+        self._evaluations += 1
+        self._samples += self._total
+        value = evaluate(self._objective, self._segment.at(t))
+        self._note(value, t)
+        if t == 0.5:
+            self._half = value
+        return value
+
+    def _note(self, value: float, t: float) -> None:
+        """Keep a value that the criterion has, or exceeds, at t."""
+        self._seen = max(self._seen, value)
+        if self._threshold is not None and value > self._threshold:
+            self._refused_at = t
+
+    def _verdict(self) -> str | None:
+        """Why to stop now, or None."""
+        if self._refused_at is not None:
+            return "refused"
+        piece = self._heap[0][2]
+        if self._threshold is not None and piece.bound <= self._threshold:
+            return "proved"
+        if piece.bound - self._seen <= self._tolerance * abs(piece.bound) < math.inf:
+            return "proved" if self._threshold is None else "tolerance"
+        if self._samples >= self._budget:
+            return "budget"
+        return "resolution" if piece.right - piece.left <= NARROWEST else None
+
+    def _close_if(self, reason: str | None) -> None:
+        """Stop for a reason, and let go of what the bounds of the segment shared."""
+        self._reason = reason
+        if reason is not None:
+            self._segment = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thalweg.errors import InputError
 from thalweg.objective.agreement import gradients_agree, values_agree
-from thalweg.objective.planning import Plan, Planner
+from thalweg.objective.planning import Plan, Planner, power_of_two
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import STRATEGIES, Work, as_tuple
 
@@ -197,7 +197,7 @@ class Engine:
 
         candidates = _candidates(models, len(data), _CHUNKS, self.planner.fixed)
         return self.planner.choose(
-            f"evaluate {key} of {_power(len(data))} models {models}", candidates, run, agrees
+            f"evaluate {key} of {power_of_two(len(data))} models {models}", candidates, run, agrees
         )
 
     def _gradient_plan(self, work: Work, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Plan:
@@ -284,12 +284,7 @@ def _groups(models: int, plan: Plan) -> list[slice]:
 
 def _bucket(models: int) -> int:
     """Stack size rounded down to a power of two, so that few sizes are measured."""
-    return min(_MODELS, _power(models))
-
-
-def _power(number: int) -> int:
-    """The largest power of two that is not larger."""
-    return 1 << (number.bit_length() - 1)
+    return min(_MODELS, power_of_two(models))
 
 
 def _over(

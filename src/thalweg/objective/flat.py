@@ -20,7 +20,7 @@ from thalweg.objective.affine import FirstLayer, first_layer
 from thalweg.objective.agreement import EXAMPLES, reuse_agrees, some
 from thalweg.objective.criterion import Criterion, across_models
 from thalweg.objective.objective import Evaluation, Objective
-from thalweg.objective.planning import NoPlan, Plan
+from thalweg.objective.planning import NoPlan, Plan, power_of_two
 from thalweg.objective.rest import RESTS, Across, Job, Piece
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import as_tuple
@@ -362,14 +362,9 @@ def _plan(
         in_threads(partial(points.values, job, prepared[way], plan), groups, len(groups))
         return len(groups) * len(rows) * len(few)
 
-    sizes = f"of {_power(len(data))} points {min(_power(models), _MODELS)}"
+    sizes = f"of {power_of_two(len(data))} points {min(power_of_two(models), _MODELS)}"
     candidates = _candidates(job, models, len(data), each)
     return objective._engine.planner.choose(f"rest {key} {sizes}", candidates, run, agrees)
-
-
-def _power(number: int) -> int:
-    """The largest power of two that is not larger."""
-    return 1 << (number.bit_length() - 1)
 
 
 def _candidates(job: Job, models: int, examples: int, each: int) -> Iterator[Plan]:

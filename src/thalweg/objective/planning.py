@@ -57,6 +57,19 @@ class Plan:
     examples: int
 
 
+def power_of_two(number: int) -> int:
+    """The largest power of two that is not larger, so that few sizes are measured.
+
+    Args:
+        number: at least 1.
+
+    Example:
+        >>> power_of_two(1), power_of_two(63), power_of_two(64)
+        (1, 32, 64)
+    """
+    return 1 << (number.bit_length() - 1)
+
+
 class NoPlan(InputError):
     """No candidate can carry out the work, or none agrees with the loop."""
 

@@ -15,8 +15,8 @@ At the end of a step the Jacobian `Σ_k diag(factor_k) B_k` is summed with its s
 gate, before absolute values are taken (:func:`tightened`): a step of what Lohner's method does for
 differential equations (Lohner 1987; Nedialkov, Jackson & Corliss 1999, Section 5), with boxes.
 
-Rounding: every operation adds to `fresh`, and so to `noise`, more than what it rounds; see there
-and :mod:`thalweg.certify.rounding`.
+Rounding: every operation adds to `fresh`, and so to `noise`, more than what it rounds
+(:mod:`thalweg.certify.rounding`); factors are charged where they are used.
 """
 
 from __future__ import annotations
@@ -253,54 +253,63 @@ def _smooth(x: Parabola, family: Smooth, third: Callable[[Tensor], Tensor]) -> P
     return Parabola(parts, inflate(noise, 24), inflate(fresh, 24), factors)
 
 
-def tightened(x: Parabola, before: Sequence[Tensor], blocks: Tensor) -> Parabola:
+def tightened(
+    x: Parabola, before: Sequence[Tensor], handed: Sequence[Tensor], blocks: Tensor
+) -> Parabola:
     """The same number with the noise that its Jacobian by the states before the step gives.
 
     Args:
         x: `[n, m]`, with factors.
         before: noise `[n, m]` of each state; the first one goes through the recurrent weights.
+        handed: `[n, m]` for each block, at least `|B_k|` times the noise of the first state.
         blocks: `[gates, m, m]`, those weights at the centre, in float32 or float64.
 
     Returns:
-        The number with the lesser of both noises.
+        The number with the lesser of both noises, infinite where neither is a number.
     """
-    known = x.fresh.clone()
+    known, absolute = x.fresh.clone(), torch.zeros_like(x.fresh)
     for key, factor in x.factors.items():
+        size = factor.abs()
+        absolute += size * (handed[key] if key >= 0 else before[-1 - key])
         if key < -1:
-            known += factor.abs() * before[-1 - key]
+            known += size * before[-1 - key]
     keys = [key for key in x.factors if key >= 0]
-    # What a Jacobian in this precision may err by, elementwise, relative to its absolute terms:
-    # their sum times the noise before is at most the noise of x.
-    unit = 2.0**-24 if blocks.dtype == torch.float32 else UNIT
-    known += x.noise * (unit * (2 * len(keys) + 16))
     if keys:
         known += _through(x.factors, keys, before[0], blocks)
     elif -1 in x.factors:
         known += x.factors[-1].abs() * before[0]
+    # Factors and their sums with the blocks are rounded: relative to their absolute terms.
+    unit = 2.0**-24 if blocks.dtype == torch.float32 else UNIT
+    known += absolute * (unit * (2 * len(keys) + 24))
     known = inflate(known, len(x.factors) + 8)
     # What is not a number bounds nothing: fmin passes it over.
-    noise = torch.fmin(x.noise, known)
-    return Parabola(x.parts, noise.nan_to_num_(nan=torch.inf, posinf=torch.inf), x.fresh, x.factors)
+    noise = torch.fmin(x.noise, known).nan_to_num_(nan=torch.inf, posinf=torch.inf)
+    return Parabola(x.parts, noise, x.fresh, x.factors)
 
 
 def _through(factors: Factors, keys: list[int], noise: Tensor, blocks: Tensor) -> Tensor:
-    """|Σ_k diag(factor_k) B_k + diag(factor of the state itself)| · noise, `[n, m]`, rounded up."""
+    """|Σ_k diag(factor_k) B_k + diag(factor of the state itself)| · noise, `[n, m]`.
+
+    Rounded up, but for what rounding does to the sum of matrices.
+    """
     width = blocks.shape[-1]
     used = blocks[keys].transpose(0, 1)  # [m, keys, m]
     single = blocks.dtype == torch.float32
     slack = (width + 24) * (2.0**-23 if single else 2 * UNIT)
     stacked = torch.stack([factors[key] for key in keys], dim=-1).transpose(0, 1).to(blocks.dtype)
     given = noise.mul(1 + 2.0**-22).to(blocks.dtype) if single else noise
-    found = []
-    for rows in range(0, len(noise), max(1, _TOGETHER // width**2)):
-        part = slice(rows, rows + max(1, _TOGETHER // width**2))
+    found, together = [], max(1, _TOGETHER // width**2)
+    for first in range(0, len(noise), together):
+        part = slice(first, first + together)
         jacobian = torch.bmm(stacked[:, part], used)  # [m, n, m]
         if -1 in factors:
             diagonal = jacobian.diagonal(dim1=0, dim2=2)  # [n, m]
             diagonal += factors[-1][part].to(blocks.dtype)
         found.append(torch.einsum("unm,nm->nu", jacobian.abs_(), given[part]).double())
-    # Underflow in float32: of a factor, a product, or noise below the least number.
-    lost = 2.0**-100 * (1 + noise.sum(-1, keepdim=True)) if single else TINY
+    lost = TINY
+    if single:  # underflow of a factor, a product, or noise: weights are below 2^20
+        sizes = torch.stack([factors[key].abs() for key in keys]).sum(0)
+        lost = 2.0**-80 * (1 + noise.sum(-1, keepdim=True)) * (1 + sizes)
     return torch.cat(found).mul_(1 + slack).add_(lost)
 
 

@@ -64,7 +64,7 @@ def _tanh_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> N
 
 
 def _relu_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
-    return (Parabola.of(relu(plus(x[0], recurrent[0]).model())),)
+    return (close(Parabola.of(relu(plus(x[0], recurrent[0]).model()))),)
 
 
 _LSTM, _GRU = Cell(4, _lstm_step), Cell(3, _gru_step)
@@ -75,12 +75,13 @@ def _advance(cell: Cell, projected: Parabola, states: Numbers, weights: Weights)
     """One step, from projected inputs `[n, gates · m]`."""
     weight, bias = as_model(weights[1]), weights[3]
     begun = [state.state(number) for number, state in enumerate(states)]
-    before, blocks = [state.noise for state in states], blocks_of(weight, cell.gates)
+    recurrent = recur(begun[0], weight, None if bias is None else as_model(bias), cell.gates)
+    before, handed = ([number.noise for number in numbers] for numbers in (states, recurrent))
+    blocks = blocks_of(weight, cell.gates)
 
     def close(number: Parabola) -> Parabola:
-        return tightened(number, before, blocks)
+        return tightened(number, before, handed, blocks)
 
-    recurrent = recur(begun[0], weight, None if bias is None else as_model(bias), cell.gates)
     new = cell.step(projected.gates(cell.gates), begun, recurrent, close)
     return [state.renewed() for state in new]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -169,20 +171,22 @@ def test_a_sample_that_makes_no_sense_is_refused(options):
 
 
 def test_a_criterion_that_only_goes_up_and_down_does_not_keep_a_bead_from_stalling():
-    schedule = Schedule((8,), whole=64, split=64, max_steps=10_000, patience=100)
+    schedule = Schedule((8,), whole=64, max_steps=10_000, patience=100)
     schedule.add([0.1], [1.0])
     ended = []
     for step in range(1, 200):
         schedule.after_step(np.array([1.0]))
         rows = schedule.to_look()
-        schedule.after_look(rows, np.full(len(rows), 0.9 + 0.1 * (step % 2)), complete=True)
+        schedule.after_look(
+            rows, np.full(len(rows), 0.9 + 0.1 * (step % 2)), complete=True, examples=64
+        )
         stalled, _ = schedule.endings()
         ended += [step] * len(stalled)
     assert 100 < ended[0] <= 130
 
 
 def test_rows_stay_with_their_beads_when_others_leave():
-    schedule = Schedule((8,), whole=8, split=8, max_steps=100, patience=50)
+    schedule = Schedule((8,), whole=8, max_steps=100, patience=50)
     schedule.add([0.1, 0.2, 0.3], [1.0, 2.0, np.nan])
     for _ in range(3):
         schedule.after_step(np.array([1.0, 2.0, 3.0]))
@@ -218,3 +222,19 @@ def test_a_factor_makes_the_steps_of_beads_longer():
     assert alike.theta is not None
     assert torch.equal(longer.theta, alike.theta)
     assert longer.steps < plain.steps
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_next_look_waits_until_steps_have_cost_as_much_as_the_last(complete):
+    schedule = Schedule((10,), whole=1000, max_steps=100_000, patience=100_000)
+    schedule.add([0.1], [math.nan])
+    looks = []
+    for step in range(1, 2001):
+        if schedule.after_step(np.array([1.0])) and len(schedule.to_look()):
+            looks.append(step)
+            values = np.array([0.1 + 1 / step])
+            # As dear as 20 steps of ten examples each.
+            schedule.after_look(schedule.to_look(), values, complete=complete, examples=600)
+    late = [b - a for a, b in pairwise(looks) if a >= 200]
+    assert min(late) >= 20
+    assert looks[-1] - looks[-2] <= 0.3 * looks[-1]  # and goes on

@@ -67,7 +67,6 @@ class Pool:
         self._schedule = Schedule(
             objective.samples,
             whole=len(whole),
-            split=len(objective.splits[objective.criterion.split]),
             max_steps=max_steps,
             patience=patience,
         )
@@ -220,7 +219,7 @@ class Pool:
         above = ~(lost | there)
         for whole in (False, True):
             kind = above & (complete == whole)
-            schedule.after_look(rows[kind], values[kind], complete=whole)
+            schedule.after_look(rows[kind], values[kind], complete=whole, examples=cost)
         return {
             **dict.fromkeys(rows[lost].tolist(), "diverged"),
             **dict.fromkeys(rows[there].tolist(), "trained"),

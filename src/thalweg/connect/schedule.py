@@ -39,7 +39,6 @@ class Schedule:
             it no longer improves.
         whole: examples of the split trained on: losses on fewer are noisy, and only their mean
             tells.
-        split: examples that a look at the criterion goes through.
         max_steps: optimizer steps after which a bead is given up.
         patience: steps without improvement by one percent after which a bead has stalled.
 
@@ -52,11 +51,9 @@ class Schedule:
     """
 
     def __init__(
-        self, samples: Sequence[int], *, whole: int, split: int, max_steps: int, patience: int
+        self, samples: Sequence[int], *, whole: int, max_steps: int, patience: int
     ) -> None:
         self._samples = np.asarray(samples, dtype=np.float64)
-        # Steps that cost as much as one look: a gradient costs about three evaluations.
-        self._steps_a_look = split // (3 * self._samples)
         noisy = self._samples < whole
         self._newest = np.where(noisy, _NEWEST, 1.0)
         self._least = np.where(noisy, 5.0, 2.0)
@@ -121,20 +118,21 @@ class Schedule:
             self._floor[rows] = _below(self._loss[rows])
             self._improve(rows)
         if fresh.any():
-            self._plan(fresh.nonzero()[0], complete=False)
+            self._plan(fresh.nonzero()[0], complete=False, examples=0)
         return bool((self._to_look() | (self.steps >= self._give_up_at)).any())
 
     def to_look(self) -> Rows:
         """Beads whose criterion is to be measured now."""
         return self._to_look().nonzero()[0]
 
-    def after_look(self, rows: Rows, values: Floats, *, complete: bool) -> None:
+    def after_look(self, rows: Rows, values: Floats, *, complete: bool, examples: float) -> None:
         """Take in criteria above the target, and plan the next look.
 
         Args:
             rows: the beads.
             values: their criterion.
             complete: whether it was taken on the whole split.
+            examples: gone through for each of them.
         """
         if not len(rows):
             return
@@ -144,7 +142,7 @@ class Schedule:
         better = values < floor
         self._look_floor[kind, rows[better]] = _below(values[better])
         self._improve(rows[better & np.isfinite(floor)])  # a first look improves on nothing
-        self._plan(rows, complete=complete)
+        self._plan(rows, complete=complete, examples=examples)
         self._look_step[kind, rows] = self.steps[rows]
         self._look_value[kind, rows] = values
 
@@ -160,11 +158,10 @@ class Schedule:
         due = (self._loss <= self._due_loss) | (self.steps >= self._due_step)
         return due & (self.steps >= self._not_before)
 
-    def _plan(self, rows: Rows, *, complete: bool) -> None:
+    def _plan(self, rows: Rows, *, complete: bool, examples: float) -> None:
         """The next look of some beads.
 
-        Not at once where the whole split was gone through and the bead is still above its target,
-        since such a look costs most.
+        Not before the steps since the last one cost as much as that did, or are a tenth of all.
         """
         steps, value, loss, target = (
             column[rows] for column in (self.steps, self.value, self._loss, self.target)
@@ -181,7 +178,8 @@ class Schedule:
         ahead = np.clip(ahead, _SOONEST * steps, _LATEST * far * steps)
         least = self._least[self.level[rows]]
         self._due_step[rows] = steps + np.maximum(least, ahead)
-        pause = np.minimum(steps / 10, self._steps_a_look[self.level[rows]]) if complete else 0
+        # A gradient costs about three evaluations.
+        pause = np.minimum(steps / 10, examples // (3 * self._samples[self.level[rows]]))
         self._not_before[rows] = steps + np.maximum(least, pause)
 
     def _improve(self, rows: Rows) -> None:
@@ -205,7 +203,7 @@ class Schedule:
         self._improve(rows)
 
     def _columns(self) -> list[tuple[str, NDArray[np.generic]]]:
-        constants = ("_samples", "_steps_a_look", "_newest", "_least", "_patience")
+        constants = ("_samples", "_newest", "_least", "_patience")
         return [
             (name, value)
             for name, value in vars(self).items()

@@ -103,7 +103,7 @@ def _draw(axes: Axes, own: Sequence[Series], what: str, palette: Palette) -> Non
                 height = foot if mean is None or mean.value <= 0 else mean.value
                 axes.plot(point.threshold, height, marker="x", markersize=10, color=colour)
                 axes.annotate(f"{point.connected}/{point.pairs}", (point.threshold, height),
-                              textcoords="offset points", xytext=(6, 6), fontsize=8,
+                              textcoords="offset points", xytext=(7, 6 - 12 * i), fontsize=8,
                               color=palette.ink)  # fmt: skip
     axes.set_xlabel("threshold L0")
     for axis in (axes.xaxis, axes.yaxis):

@@ -98,18 +98,19 @@ class Basin:
         return {
             "level": self.level,
             "value": self.value,
-            "radius": _finite(self.radius),
-            "asymmetry": _finite(self.asymmetry),
-            "log_volume_at_least": _finite(volume),
-            "log_volume_standard_error": _finite(error),
-            "radii": [[_finite(radius) for radius in pair] for pair in self.radii.tolist()],
+            "radius": finite(self.radius),
+            "asymmetry": finite(self.asymmetry),
+            "log_volume_at_least": finite(volume),
+            "log_volume_standard_error": finite(error),
+            "radii": [[finite(radius) for radius in pair] for pair in self.radii.tolist()],
             "reach": self.reach,
             "normalization": self.normalization,
             "parameters": self.size,
         }
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """A number for a document, None where it is infinite or none."""
     return value if math.isfinite(value) else None
 
 

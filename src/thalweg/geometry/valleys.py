@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InputError
-from thalweg.geometry.basins import radii_along
+from thalweg.geometry.basins import finite, radii_along
 from thalweg.geometry.eigen import eigenpairs
 from thalweg.geometry.products import Curvature
 from thalweg.geometry.spectrum import bead_places
@@ -61,8 +61,8 @@ class CrossSection:
         return {
             "t": self.t,
             "value": self.value,
-            "width": _finite(self.width),
-            "narrow_width": _finite(self.narrow_width),
+            "width": finite(self.width),
+            "narrow_width": finite(self.narrow_width),
         }
 
 
@@ -102,8 +102,8 @@ class Valley:
         return {
             "level": self.level,
             "length": self.length,
-            "width": _finite(self.width),
-            "narrow_width": _finite(self.narrow_width),
+            "width": finite(self.width),
+            "narrow_width": finite(self.narrow_width),
             "aspect": self.aspect,
             "reach": self.reach,
             "sections": [section.document() for section in self.sections],
@@ -211,7 +211,3 @@ def _normal(rows: Tensor, tangent: Tensor) -> Tensor:
 
 def _median(values: list[float]) -> float:
     return float(torch.tensor(values, dtype=torch.float64).median())
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -7,7 +7,6 @@ which random ones see the typical width and the sharpest one the narrow waist.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -56,6 +57,21 @@ def _objective(layer: nn.Module, seed: int, steps: int) -> Objective:
     return Objective(model, functional.mse_loss, train=(x, target))
 
 
+class Band(NamedTuple):
+    """What is known of the outputs along a segment, all parts there."""
+
+    value: torch.Tensor
+    slope: torch.Tensor
+    remainder: torch.Tensor
+
+
+def _band(objective: Objective, center: torch.Tensor, slope: torch.Tensor, inputs: Any) -> Band:
+    found = run(objective, segment_parameters(objective, center, slope, None), inputs)
+    assert found.slope is not None
+    assert found.remainder is not None
+    return Band(found.value, found.slope, found.remainder)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("width", [0.5, 0.05, 1e-4])
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -65,7 +81,7 @@ def test_no_output_along_a_segment_leaves_its_band(name, width, seed):
     center, slope = torch.randn(2, objective.layout.size, generator=generator, dtype=torch.float64)
     center, slope = 0.8 * center, width * slope
     inputs, _ = objective.splits["train"].select(slice(None))
-    band = run(objective, segment_parameters(objective, center, slope, None), inputs)
+    band = _band(objective, center, slope, inputs)
     assert not band.remainder.isnan().any()
     for s in POINTS:
         tensors = objective.layout.unflatten(center + s * slope)
@@ -81,8 +97,7 @@ def test_the_band_shrinks_with_the_square_of_the_width(name):
     center, slope = 0.4 * torch.randn(2, objective.layout.size, generator=generator).double()
     inputs, _ = objective.splits["train"].select(slice(None))
     sizes = [
-        float(run(objective, segment_parameters(objective, center, w * slope, None), inputs)
-              .remainder.mean())
+        float(_band(objective, center, w * slope, inputs).remainder.mean())
         for w in (4e-3, 2e-3, 1e-3)
     ]  # fmt: skip
     for wide, narrow in pairwise(sizes):
@@ -93,7 +108,7 @@ def test_hopelessly_wide_is_infinite_not_undefined():
     objective = _objective(nn.LSTM(3, 4, batch_first=True), 0, steps=40)
     center, slope = 50 * torch.ones(2, objective.layout.size, dtype=torch.float64)
     inputs, _ = objective.splits["train"].select(slice(None))
-    band = run(objective, segment_parameters(objective, center, slope, None), inputs)
+    band = _band(objective, center, slope, inputs)
     assert not band.remainder.isnan().any()
     assert band.remainder.isinf().any()
 

@@ -12,7 +12,7 @@ from torch import nn
 from tests.geometry.landscapes import rastrigin
 from tests.helpers import landscape, point, ring
 from thalweg import Criterion, InputError, Objective, Polygonal
-from thalweg.geometry import Curvature, basin, density, plateaus, valley
+from thalweg.geometry import Curvature, Normalization, basin, density, plateaus, valley
 
 
 def bowl(*stiffness: float):
@@ -104,11 +104,15 @@ def test_filter_normalized_radii_do_not_change_when_relu_units_are_rescaled():
     scaled[20:30] /= 10
     scaled[30:] = theta[30:]
     level = objective.criterion_of(theta[None]).values.item() + 0.1
-    options = {"directions": 6, "reach": 30.0}
-    for normalization, same in (("filter", True), ("none", False)):
-        first = basin(objective, theta, level, normalization=normalization, **options).radii
-        second = basin(objective, scaled, level, normalization=normalization, **options).radii
-        assert torch.allclose(first, second, rtol=1e-3) is same
+
+    def radii(model: torch.Tensor, normalization: Normalization) -> torch.Tensor:
+        found = basin(
+            objective, model, level, normalization=normalization, directions=6, reach=30.0
+        )
+        return found.radii
+
+    torch.testing.assert_close(radii(theta, "filter"), radii(scaled, "filter"), rtol=1e-3, atol=0)
+    assert not torch.allclose(radii(theta, "none"), radii(scaled, "none"), rtol=1e-3)
 
 
 def test_volumes_of_normalized_directions_are_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -35,10 +37,14 @@ def test_what_torch_refuses_is_refused():
 
 def test_only_plain_layers_are_replaced():
     plain, hooked = nn.LocalResponseNorm(3), nn.LocalResponseNorm(3)
-    hooked.register_forward_hook(lambda module, args, output: 2 * output)
+
+    def twice(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
+        return 2 * output
+
+    hooked.register_forward_hook(twice)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), plain, hooked)
     fast = with_fast_normalization(model)
-    assert [type(layer).__name__ for layer in fast] == [
+    assert [type(layer).__name__ for layer in fast.children()] == [
         "Conv2d", "BandedResponseNorm", "LocalResponseNorm"
     ]  # fmt: skip
     assert model[1] is plain

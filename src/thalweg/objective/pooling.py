@@ -192,7 +192,7 @@ def _sliced(layer: nn.Module) -> nn.Module | None:
         return SlicedMaxPool2d(_pair(layer.kernel_size))
     if not _is_plain(layer):
         return None
-    return SlicedMaxPool2d(_pair(layer.kernel_size), _pair(layer.stride), layer.ceil_mode)
+    return SlicedMaxPool2d(_pair(layer.kernel_size), _pair(layer.stride), bool(layer.ceil_mode))
 
 
 def _tiles(layer: nn.Module) -> bool:

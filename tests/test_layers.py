@@ -14,8 +14,8 @@ import thalweg
 SOURCE = Path(thalweg.__file__).parent
 
 LAYERS = [
-    "errors", "threads", "parameters", "objective", "paths", "certify", "symmetry", "connect",
-    "geometry", "topology", "theory", "tasks", "study", "plots", "report", "cli",
+    "errors", "documents", "threads", "parameters", "objective", "paths", "certify", "symmetry",
+    "connect", "geometry", "topology", "theory", "tasks", "study", "plots", "report", "cli",
 ]  # fmt: skip
 
 ABOVE = {layer: set(LAYERS[: i + 1]) for i, layer in enumerate(LAYERS)}

@@ -1,5 +1,7 @@
 import pytest
 
+from thalweg.study import Store, atlas_levels
+
 
 def test_an_atlas_is_printed_drawn_and_exported(run, tmp_path):
     arguments = (
@@ -23,6 +25,11 @@ def test_an_atlas_is_printed_drawn_and_exported(run, tmp_path):
     page = (tmp_path / "atlas.html").read_text()
     assert "3 minima; at loss on test of 0.05 they lie in at most 1 component." in page
     assert "Disconnectivity graph" in page
+    # Components are counted at every level asked for, also where no search was needed.
+    store = Store("studies.db", create=False)
+    assert atlas_levels(store, "quadratic-small") == (0.05, 0.1)
+    store.close()
+    assert page.count("(2 rows)") == 2  # of components, and of searches
     run("report", "studies.db", "--atlas", "none", "--out", "b.html").refuses("quadratic-small")
     again = run(*arguments)
     assert again.status == 0

@@ -189,6 +189,28 @@ def test_walls_beyond_the_reach_are_null_in_the_document():
     assert found.aspect == 0
 
 
+def test_a_path_at_the_level_itself_has_no_width():
+    objective = bowl(0.0, 1.0)
+    found = valley(objective, _straight(objective, point(0, 0), point(1, 0)), 0.0, reach=3.0)
+    assert found.narrow_width == 0
+    assert math.isinf(found.aspect)
+    assert found.document()["aspect"] is None
+
+
+def test_a_hairpin_has_a_direction():
+    objective = bowl(0.0, 1.0)
+    path = _straight(objective, point(0, 0), point(1, 0), point(0, 0))
+    found = valley(objective, path, 1.0, t=[0.5], reach=3.0)
+    assert found.narrow_width == pytest.approx(2.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"reach": 0.0}, {"t": []}, {"directions": 0}])
+def test_nothing_to_look_at_is_refused(options):
+    objective = bowl(0.0, 1.0)
+    with pytest.raises(InputError, match="expected"):
+        valley(objective, _straight(objective, point(0, 0), point(1, 0)), 1.0, **options)
+
+
 def test_a_path_above_the_level_is_refused():
     objective = bowl(1.0, 1.0)
     with pytest.raises(InputError, match=r"got 1 at t = 1 with a level of 0\.5"):

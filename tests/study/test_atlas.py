@@ -8,7 +8,7 @@ import torch
 
 from thalweg.connect import load_connection
 from thalweg.errors import InputError
-from thalweg.study import Store, atlas_names, load_atlas, run_atlas
+from thalweg.study import Store, atlas_levels, atlas_names, load_atlas, run_atlas
 from thalweg.study.spec import Problem
 
 QUADRATIC = Problem(task="quadratic-small", thresholds=(0.1,))
@@ -27,6 +27,7 @@ def test_a_second_run_goes_on_where_the_first_one_ended(store, tmp_path):
     assert torch.equal(first.thetas, again.thetas)
     assert first.links == again.links
     more = run_atlas(store, "small", QUADRATIC, [0.1, 0.2], models=4)
+    assert atlas_levels(store, "small") == (0.1, 0.2)
     assert torch.equal(more.thetas[:3], first.thetas)
     assert more.links[: len(first.links)] == first.links
     assert more.components(0.1) == 1

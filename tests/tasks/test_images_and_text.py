@@ -153,3 +153,16 @@ def test_words_are_read_with_their_line_ends(tmp_path):
     (tmp_path / "ptb.valid.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="UTF-8"):
         read_ptb("valid", tmp_path)
+
+
+@pytest.mark.parametrize("scale", [0.01, 30.0])  # below and above where gradients are cut off
+def test_a_step_of_the_language_model_is_the_published_one(scale):
+    """There the loss is a sum over the 20 words of a sequence, the rate 1, the norm at most 5."""
+    training = get_task("ptb-lstm").training
+    mean = scale * torch.randn(7, generator=Generator().manual_seed(0))
+
+    def step(gradient, rate, longest):
+        return rate * gradient * min(1.0, longest / float(gradient.norm()))
+
+    ours = step(mean, training.learning_rate, training.max_gradient_norm)
+    torch.testing.assert_close(ours, step(20 * mean, 1.0, 5.0))

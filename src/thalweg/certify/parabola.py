@@ -13,7 +13,7 @@ depends on the errors with which the step began,
 `B_k` a block of recurrent weights at the centre or, for a state that is carried on, the identity.
 At the end of a step the Jacobian `Σ_k diag(factor_k) B_k` is summed with its signs, gate against
 gate, before absolute values are taken (:func:`tightened`): a step of what Lohner's method does for
-differential equations (Lohner 1987; Nedialkov, Jackson & Corliss 1999, Section 5), with boxes.
+differential equations (Lohner 1987; Nedialkov, Jackson & Corliss 1999), with boxes.
 
 Rounding: every operation adds to `fresh`, and so to `noise`, more than what it rounds
 (:mod:`thalweg.certify.rounding`); factors are charged where they are used.

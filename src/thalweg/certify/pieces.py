@@ -200,8 +200,8 @@ class Search:
     def _halvings(self, piece: _Piece) -> int:
         """How often to halve a piece before its parts are bounded.
 
-        Once, but for a whole segment that is far from being proved, and of which no forecast was
-        made: so often that the part at its middle is proved, if the budget has room for as many.
+        Once, but for a whole segment that is far from being proved: so often that the part at its
+        middle is proved, if the budget has room for as many.
         """
         level = self._threshold
         if level is None or self._cuts or piece.left > 0 or piece.right < 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import thalweg
-from thalweg.cli.console import finite, print_facts, print_json, print_sentence, print_table, say
+from thalweg.cli.console import print_facts, print_json, print_sentence, print_table, say
 from thalweg.cli.options import (
     DataDir,
     Device,
@@ -22,6 +22,7 @@ from thalweg.cli.options import (
     Threads,
     set_threads,
 )
+from thalweg.documents import finite
 from thalweg.errors import InputError
 from thalweg.parameters import replacing
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,11 +29,6 @@ def complain(text: str) -> None:
 def print_json(document: Mapping[str, Any]) -> None:
     """Print the one document of ``--json``."""
     print(json.dumps(document, indent=2, allow_nan=False))
-
-
-def finite(value: float) -> float | None:
-    """A number for JSON, which knows no NaN and no inf."""
-    return value if math.isfinite(value) else None
 
 
 def print_sentence(text: str, *, good: bool) -> None:

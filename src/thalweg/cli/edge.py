@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from thalweg.cli.console import finite, print_facts, print_json, print_sentence
+from thalweg.cli.console import print_facts, print_json, print_sentence
 from thalweg.cli.options import (
     DataDir,
     Device,
@@ -22,6 +22,7 @@ from thalweg.cli.options import (
 )
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
+from thalweg.documents import finite
 from thalweg.errors import InputError
 from thalweg.geometry import Descent, edge_of_stability
 from thalweg.tasks import get_task

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.cli.console import finite, print_facts, print_json, print_sentence
+from thalweg.cli.console import print_facts, print_json, print_sentence
 from thalweg.cli.output import check_writable
+from thalweg.documents import finite
 from thalweg.errors import InputError
 
 if TYPE_CHECKING:

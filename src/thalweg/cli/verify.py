@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import thalweg
-from thalweg.cli.console import finish, finite, print_facts, print_json, print_sentence, say
+from thalweg.cli.console import finish, print_facts, print_json, print_sentence, say
 from thalweg.cli.options import (
     DataDir,
     Device,
@@ -21,6 +21,7 @@ from thalweg.cli.options import (
 from thalweg.cli.problem import load_problem
 from thalweg.cli.progress import Display
 from thalweg.connect import Connection, Verification
+from thalweg.documents import finite
 from thalweg.errors import InputError
 
 

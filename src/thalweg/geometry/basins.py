@@ -1,8 +1,8 @@
 """Basins: how far from a model its criterion stays below a level.
 
 Along random directions through the model, as Huang et al. 2020 (*Understanding Generalization
-through Visualizations*, Section 5) measure the volume of a basin, on both sides, as He, Huang &
-Yuan 2019 (*Asymmetric Valleys*) compare them.
+through Visualizations*) measure the volume of a basin, on both sides, as He, Huang & Yuan 2019
+(*Asymmetric Valleys*) compare them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.documents import finite
 from thalweg.errors import InputError
 from thalweg.geometry.directions import Normalization, random_directions
 from thalweg.objective import Objective
@@ -107,11 +108,6 @@ class Basin:
             "normalization": self.normalization,
             "parameters": self.size,
         }
-
-
-def finite(value: float) -> float | None:
-    """A number for a document, None where it is infinite or none."""
-    return value if math.isfinite(value) else None
 
 
 def basin(

@@ -65,7 +65,7 @@ class Density:
         """Mean of `λ₊ / (λ₊ + scale)` over the eigenvalues, and its standard error.
 
         Times the number of parameters it is the effective dimension (MacKay 1992; Maddox, Benton &
-        Wilson 2020, Eq. 1): how many directions the data hold fast against a penalty `scale`.
+        Wilson 2020): how many directions the data hold fast against a penalty `scale`.
         """
         positive = self.nodes.clamp_min(0)
         return _mean((self.weights * positive / (positive + scale)).sum(1))

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 from thalweg.errors import InputError
 from thalweg.objective import Objective
+from thalweg.objective.layers import is_hooked
 from thalweg.parameters import Source
 from thalweg.symmetry.walk import trace as graph_of
 
@@ -54,7 +55,7 @@ def why_not_exact(objective: Objective) -> str:
     for node in graph.nodes:
         if node.op == "call_module":
             layer = modules[str(node.target)]
-            if type(layer) not in _MODULES or layer._forward_hooks or layer._forward_pre_hooks:
+            if type(layer) not in _MODULES or is_hooked(layer):
                 return f"'{node.target}' is of class {type(layer).__name__}"
             if list(layer.parameters()) and runs[str(node.target)] > 1:
                 return f"'{node.target}' is used more than once"

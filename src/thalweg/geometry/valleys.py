@@ -1,12 +1,13 @@
 """Valleys: how wide the region below a level is across a path, and how long along it.
 
-Draxler et al. 2018 (Section 4) and Garipov et al. 2018 find minima at the floor of one valley; this
+Draxler et al. 2018 and Garipov et al. 2018 find minima at the floor of one valley; this
 measures its walls: at points of the path, the distance to the level in directions normal to it, of
 which random ones see the typical width and the sharpest one the narrow waist.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.documents import finite
 from thalweg.errors import InputError
-from thalweg.geometry.basins import finite, radii_along
+from thalweg.geometry.basins import radii_along
 from thalweg.geometry.eigen import eigenpairs
 from thalweg.geometry.products import Curvature
 from thalweg.geometry.spectrum import bead_places
@@ -93,8 +95,12 @@ class Valley:
 
     @property
     def aspect(self) -> float:
-        """How many times as long as narrow: length over the median narrow width."""
-        return self.length / _median([section.narrow_width for section in self.sections])
+        """How many times as long as narrow: length over the median narrow width.
+
+        Infinite where that is zero, on a path that runs at the level itself.
+        """
+        width = _median([section.narrow_width for section in self.sections])
+        return self.length / width if width else math.inf
 
     def document(self) -> dict[str, Any]:
         """As a JSON-ready dictionary."""
@@ -103,7 +109,7 @@ class Valley:
             "length": self.length,
             "width": finite(self.width),
             "narrow_width": finite(self.narrow_width),
-            "aspect": self.aspect,
+            "aspect": finite(self.aspect),
             "reach": self.reach,
             "sections": [section.document() for section in self.sections],
         }
@@ -134,8 +140,8 @@ def valley(
         progress: called with the points done and those in all.
 
     Raises:
-        InputError: if a point lies above the level, or the path has no length or no direction
-            normal to it.
+        InputError: if a point lies above the level, there is no point, `reach` or `directions` is
+            not positive, or the path has no length or no direction normal to it.
 
     Example:
         >>> from torch import nn
@@ -155,7 +161,10 @@ def valley(
             f"length {path.length:g} and {objective.layout.size}: a valley has two sides"
         )
     places = list(t) if t is not None else bead_places(path)
-    reach = reach or float(path.at(torch.zeros(1).double())[0].double().norm()) or path.length
+    if not places:
+        raise InputError("expected at least one point of the path to look at, got none")
+    if reach is None:
+        reach = float(path.at(torch.zeros(1).double())[0].double().norm()) or path.length
     generator = torch.Generator().manual_seed(seed)
     sections = []
     for i, place in enumerate(places, 1):
@@ -183,7 +192,10 @@ def _section(
             f"expected a path at or below the level, got {value:.6g} at t = {place:.4g} with a "
             f"level of {level:g}: raise the level"
         )
-    tangent = (after - before) / (after - before).norm()
+    along = after - before
+    if not along.any():  # a hairpin: both sides of the bead are the same
+        along = after - here
+    tangent = along / along.norm()
     noise = torch.randn(directions, len(theta), generator=generator, dtype=torch.float64)
     rows = _normal(torch.cat([noise, _sharpest(objective, theta, tangent)[None]]), tangent)
     found = [radii_along(objective, theta, row, level, reach) for row in rows]

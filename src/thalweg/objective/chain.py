@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from thalweg.objective.layers import is_hooked
+
 # Functions whose derivative is known from their output.
 Known = Literal["relu", "sigmoid", "tanh"]
 
@@ -222,7 +224,7 @@ def _step(node: fx.Node, modules: Mapping[str, nn.Module]) -> Step | None:
 
 
 def _layer(name: str, layer: nn.Module) -> Step | None:
-    if layer._forward_hooks or layer._forward_pre_hooks:
+    if is_hooked(layer):
         return None
     if type(layer) is nn.Linear:
         prefix = f"{name}." if name else ""

@@ -73,7 +73,7 @@ def _draw_counts(axes: Axes, info: DisconnectivityInfo, palette: Palette) -> Non
     )  # fmt: skip
     axes.set(title="components", xlim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.legend(loc="upper right", fontsize=8)
+    axes.legend(loc="best", fontsize=8)
 
 
 def _minima(info: DisconnectivityInfo) -> int:

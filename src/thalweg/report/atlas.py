@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,30 +26,30 @@ def save_atlas_report(store: Store, name: str, file: str | Path) -> None:
     Raises:
         InputError: if the store has no such atlas, or it cannot be written.
     """
-    from thalweg.study import load_atlas
+    from thalweg.study import atlas_levels, load_atlas
 
-    content = atlas_html(load_atlas(store, name), name)
+    content = atlas_html(load_atlas(store, name), name, atlas_levels(store, name))
     with replacing(Path(file)) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
 
-def atlas_html(atlas: Atlas, name: str) -> str:
+def atlas_html(atlas: Atlas, name: str, levels: Sequence[float] = ()) -> str:
     """The page of an atlas.
 
     Args:
         atlas: with its paths.
         name: how to call it.
+        levels: to count components at; none: those at which searches were made.
 
     Returns:
         A complete HTML document that loads nothing from outside itself.
 
     Raises:
-        InputError: if no search was made yet.
+        InputError: if there are neither levels nor searches.
     """
     from thalweg.plots.disconnectivity_info import compute_disconnectivity
 
-    levels = sorted({link.threshold for link in atlas.links})
-    info = compute_disconnectivity(atlas, levels)
+    info = compute_disconnectivity(atlas, levels or [link.threshold for link in atlas.links])
     lowest = info.counts[0]
     symmetry = " up to symmetry" if atlas.aligned else ""
     return page(

@@ -3,7 +3,7 @@
 Not imported by ``import thalweg``: it needs SQLAlchemy.
 """
 
-from thalweg.study.atlas import atlas_names, load_atlas, run_atlas
+from thalweg.study.atlas import atlas_levels, atlas_names, load_atlas, run_atlas
 from thalweg.study.builtin import load_study, study_names
 from thalweg.study.claims import Tally
 from thalweg.study.results import Row
@@ -17,6 +17,7 @@ __all__ = [
     "Study",
     "StudyProgress",
     "Tally",
+    "atlas_levels",
     "atlas_names",
     "load_atlas",
     "load_study",

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sqlalchemy import insert, select
+from sqlalchemy import Connection as Database
+from sqlalchemy import insert, select, update
 from torch import Tensor
 
 from thalweg.connect import Budget, Connection, train
@@ -29,6 +30,9 @@ from thalweg.study.schema import atlases, links, minima
 from thalweg.study.spec import Problem
 from thalweg.study.store import Store
 from thalweg.topology import Atlas, Link, explore, lower_levels
+
+# What of a definition may differ from run to run: the first target stays, levels are added.
+_GROWING = {"target", "levels"}
 
 
 def run_atlas(
@@ -84,6 +88,7 @@ def run_atlas(
     definition = {
         "problem": problem.model_dump(exclude={"label", "thresholds"}, mode="json"),
         "seed": seed, "align": align, "target": known.alpha * min(levels),
+        "levels": sorted(set(levels)),
     }  # fmt: skip
     number, target = _register(store, name, definition)
     say = progress or (lambda sentence: None)
@@ -115,6 +120,22 @@ def atlas_names(store: Store) -> tuple[str, ...]:
         return tuple(found)
 
 
+def atlas_levels(store: Store, name: str) -> tuple[float, ...]:
+    """The levels that an atlas was asked for, in all its runs, the lowest first.
+
+    Args:
+        store: where it is kept.
+        name: of the atlas.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    with reading(store.engine) as database:
+        row = _row(database, name)
+    searched = (link.threshold for link in _links(store, row.id))
+    return tuple(sorted({*json.loads(row.definition).get("levels", ()), *searched}))
+
+
 def load_atlas(store: Store, name: str, data_dir: Path | None = None) -> Atlas:
     """What a store knows of an atlas, without computing anything.
 
@@ -132,12 +153,7 @@ def load_atlas(store: Store, name: str, data_dir: Path | None = None) -> Atlas:
         InputError: if there is none of that name, or it has no minima yet.
     """
     with reading(store.engine) as database:
-        row = database.execute(select(atlases).where(atlases.c.name == name)).one_or_none()
-        if row is None:
-            names = ", ".join(database.execute(select(atlases.c.name)).scalars()) or "it has none"
-            raise InputError(
-                f"expected an atlas that the store has ({names}), got '{name}': run it first"
-            )
+        row = _row(database, name)
         energies = np.array(
             database.execute(
                 select(minima.c.criterion).where(minima.c.atlas == row.id).order_by(minima.c.number)
@@ -159,6 +175,21 @@ def load_atlas(store: Store, name: str, data_dir: Path | None = None) -> Atlas:
     )  # fmt: skip
 
 
+def _row(database: Database, name: str) -> Any:
+    """An atlas of the store.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    row = database.execute(select(atlases).where(atlases.c.name == name)).one_or_none()
+    if row is None:
+        names = ", ".join(database.execute(select(atlases.c.name)).scalars()) or "it has none"
+        raise InputError(
+            f"expected an atlas that the store has ({names}), got '{name}': run it first"
+        )
+    return row
+
+
 def _register(store: Store, name: str, definition: dict[str, Any]) -> tuple[int, float]:
     """The number of an atlas, made if there is none, and the target of its minima."""
     with writing(store.engine) as database:
@@ -169,13 +200,17 @@ def _register(store: Store, name: str, definition: dict[str, Any]) -> tuple[int,
                 .returning(atlases.c.id)
             ).scalar_one()  # fmt: skip
             return number, definition["target"]
-    there = json.loads(row.definition)
-    same = {key: value for key, value in definition.items() if key != "target"}
-    if {key: value for key, value in there.items() if key != "target"} != same:
-        raise InputError(
-            f"expected the problem, seed and alignment that atlas '{name}' was begun with, got "
-            "others: give it another name"
-        )
+        there = json.loads(row.definition)
+        if any(there[key] != definition[key] for key in definition.keys() - _GROWING):
+            raise InputError(
+                f"expected the problem, seed and alignment that atlas '{name}' was begun with, got "
+                "others: give it another name"
+            )
+        levels = sorted({*there.get("levels", ()), *definition["levels"]})
+        database.execute(
+            update(atlases).where(atlases.c.id == row.id)
+            .values(definition=json.dumps(there | {"levels": levels}, sort_keys=True))
+        )  # fmt: skip
     return row.id, there["target"]
 
 

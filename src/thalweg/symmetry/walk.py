@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from thalweg.errors import InputError
+from thalweg.objective.layers import is_hooked
 from thalweg.symmetry.labels import (
     FIXED,
     UNIFORM,
@@ -242,8 +243,7 @@ class Walk(fx.Interpreter):
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         """A layer."""
         module = self.fetch_attr(target)
-        hooked = module._forward_hooks or module._forward_pre_hooks
-        rule = None if hooked else self._modules.get(type(module))
+        rule = None if is_hooked(module) else self._modules.get(type(module))
         return self._apply(rule, module, module, args, kwargs)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:

@@ -121,6 +121,7 @@ def download(content: Table, name: str) -> str:
         name: of the file.
     """
     encoded = base64.b64encode(content.csv().encode()).decode()
+    rows = "row" if len(content.rows) == 1 else "rows"
     return (
         f'<p><a class="download" download="{escape(name)}" '
         f'href="data:text/csv;charset=utf-8;base64,{encoded}">{escape(name)}</a> '

@@ -5,10 +5,13 @@ from __future__ import annotations
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from thalweg.plots.disconnectivity_info import DisconnectivityInfo
 from thalweg.plots.style import LIGHT, Palette, rc
+
+# Ratio of the highest to the lowest level above which levels stand on a logarithmic axis.
+_WIDE = 5.0
 
 
 def disconnectivity_figure(info: DisconnectivityInfo, palette: Palette = LIGHT) -> Figure:
@@ -26,6 +29,13 @@ def disconnectivity_figure(info: DisconnectivityInfo, palette: Palette = LIGHT) 
         tree, counts = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
         draw_disconnectivity(tree, info, palette)
         _draw_counts(counts, info, palette)
+        heights = [y for branch in info.branches for y in branch.y]
+        if min(heights) > 0 and max(heights) > _WIDE * min(heights):
+            tree.set_yscale("log")  # of both, which share it
+            tree.set_ylim(bottom=0.8 * min(heights))  # room for the numbers of minima
+            tree.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            tree.yaxis.set_major_formatter("{x:g}")
+            tree.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 

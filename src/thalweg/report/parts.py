@@ -125,7 +125,7 @@ def download(content: Table, name: str) -> str:
     return (
         f'<p><a class="download" download="{escape(name)}" '
         f'href="data:text/csv;charset=utf-8;base64,{encoded}">{escape(name)}</a> '
-        f'<span class="note">({len(content.rows):,} row{"s" * (len(content.rows) != 1)})</span></p>'
+        f'<span class="note">({len(content.rows):,} {rows})</span></p>'
     )
 
 

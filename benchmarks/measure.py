@@ -80,7 +80,7 @@ def compare(
     ends = endpoints(task, objective, level, pairs, seed)
     method = Greedy(alpha=task.alpha, t_star=task.t_star)
     options = {"threshold": level, "method": method, "seed": seed}
-    # Plans are measured once a machine and kept; the timed rounds find them there. Proofs need none.
+    # Plans are measured once a machine and kept: the timed rounds find them there.
     connect_pairs(objective, ends, **options, certificate="sampled")
     _say(name, "endpoints trained, plans measured")
     ours_seconds, reference_seconds = [], []

@@ -16,8 +16,7 @@ from thalweg import Criterion, Objective
 from thalweg.certify import parabola
 from thalweg.certify.bisection import prove_segment
 from thalweg.certify.enclosure import enclose, evaluate, run, segment_parameters
-from thalweg.certify.parabola import Parabola, blocks_of, plus, tightened, times
-from thalweg.certify.taylor import TaylorModel
+from thalweg.certify.parabola import Parabola, plus, times
 
 POINTS = torch.linspace(-1, 1, 201, dtype=torch.float64)
 
@@ -113,54 +112,6 @@ def test_hopelessly_wide_is_infinite_not_undefined():
     assert band.remainder.isinf().any()
 
 
-def _known(noise: float, factors: dict[int, float], fresh: float = 0.0) -> Parabola:
-    of = torch.tensor([[noise]], dtype=torch.float64)
-    return Parabola(
-        torch.zeros(3, 1, 1, dtype=torch.float64), of, torch.full_like(of, fresh),
-        {key: torch.full_like(of, factor) for key, factor in factors.items()},
-    )  # fmt: skip
-
-
-def test_gates_whose_errors_cancel_leave_what_is_fresh():
-    blocks = torch.ones(2, 1, 1, dtype=torch.float64)
-    before = [torch.ones(1, 1, dtype=torch.float64)]
-    found = tightened(_known(2.0, {0: 1.0, 1: -1.0}, fresh=0.25), before, 2 * before, blocks)
-    assert 0.25 <= float(found.noise) < 0.25 + 1e-12
-    both = tightened(_known(2.0, {0: 1.0, 1: 1.0}), before, 2 * before, blocks)
-    assert float(both.noise) == pytest.approx(2.0)
-
-
-def test_a_state_that_is_carried_on_counts_beside_the_gates():
-    blocks = torch.full((1, 1, 1), 3.0, dtype=torch.float64)
-    before = [torch.ones(1, 1, dtype=torch.float64), torch.full((1, 1), 10.0).double()]
-    # The first state goes through the weights and along: 3 − 2 = 1; the second by itself.
-    found = tightened(_known(100.0, {0: 1.0, -1: -2.0, -2: 0.5}), before, [3 * before[0]], blocks)
-    assert float(found.noise) == pytest.approx(1 + 5)
-
-
-def test_tightening_never_widens():
-    blocks = torch.ones(1, 1, 1, dtype=torch.float64)
-    before = [torch.full((1, 1), 1e6, dtype=torch.float64)]
-    assert float(tightened(_known(0.5, {0: 1.0}), before, before, blocks).noise) == 0.5
-
-
-def test_jacobians_in_float32_are_no_tighter_than_in_float64():
-    generator = torch.Generator().manual_seed(0)
-    weight = TaylorModel(torch.randn(96, 24, generator=generator).double())
-    single = blocks_of(weight, 4)
-    assert single.dtype == torch.float32
-    factors = {k: torch.randn(5, 24, generator=generator).double() for k in (0, 1, 2, 3, -1)}
-    before = [torch.rand(5, 24, generator=generator).double()]
-    loose = torch.full((5, 24), 1e6, dtype=torch.float64)
-    number = Parabola(torch.zeros(3, 5, 24).double(), loose, 0 * loose, factors)
-    blocks = weight.value.reshape(4, 24, 24)
-    handed = list(torch.einsum("kum,nm->knu", blocks.abs(), before[0]))
-    coarse = tightened(number, before, handed, single).noise
-    fine = tightened(number, before, handed, blocks).noise
-    assert (coarse >= fine).all()
-    torch.testing.assert_close(coarse, fine, rtol=1e-4, atol=0)
-
-
 def _values(number: Parabola, s: float) -> torch.Tensor:
     return number.parts[0] + s * number.parts[1] + s * s * number.parts[2]
 
@@ -172,7 +123,8 @@ def test_sums_products_and_functions_contain_every_choice_of_errors(seed):
     def number() -> Parabola:
         scale = 10 ** (4 * torch.rand(1, generator=generator).item() - 3)
         noise = scale * torch.rand(50, generator=generator).double()
-        return Parabola(scale * torch.randn(3, 50, generator=generator).double(), noise, noise)
+        v, a, b = scale * torch.randn(3, 50, generator=generator).double()
+        return Parabola((v, a, b), noise, noise)
 
     x, y = number(), number()
     results = {
@@ -229,6 +181,6 @@ def test_a_language_model_is_proved_on_a_segment_between_strangers():
     )
     assert found.reason == "proved"
     assert highest <= found.bound <= highest * 1.05
-    # The width of the pieces is looked for at the middle, not by halving everything.
-    assert found.evaluations < 2 * len(found.pieces)
+    # The width of the pieces is looked for at the middle, by some examples, not by halving all.
+    assert found.samples < 3 * 10 * len(found.pieces)
     assert not math.isinf(found.bound)

@@ -131,11 +131,12 @@ def tally(
     with torch.no_grad():
         for part, inputs, target in _chunks(objective, ids, size):
             given = inputs if isinstance(inputs, tuple) else (inputs,)
-            output = run(objective, parameters(Chunk(given, part, len(_split(objective)))), inputs)
+            models = parameters(Chunk(given, part, len(_split(objective))))
+            # The output is let go of as soon as the loss of it is known.
             if isinstance(found, ErrorTally):
-                found.add(output, target, part)
+                found.add(run(objective, models, inputs), target, part)
             else:
-                found.add(_guarded(objective, loss, output, target), part)
+                found.add(_guarded(objective, loss, run(objective, models, inputs), target), part)
     return found
 
 

@@ -37,6 +37,12 @@ FAILING = 0.5
 """Share of the examples that would be left open above which a first piece is cut unseen: a look at
 it, and at that share of the examples in both halves, would cost as much as the halves."""
 
+_COUNTS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181)
+"""In how many equal parts a whole segment may be cut."""
+
+_FEWEST = 32
+"""Examples, at least, that forecast whether a part can be proved."""
+
 _SHARE = 0.5
 
 # How many times the room below the threshold a bound may exceed it for halves to have a chance.
@@ -117,21 +123,6 @@ class _Piece:
     open_noise: float
 
 
-def _halved(
-    left: float, right: float, settled: Settled, times: int
-) -> list[tuple[float, float, Settled]]:
-    """The parts of a piece that is halved so many times, with what is settled on each."""
-    if not times:
-        return [(left, right, settled)]
-    middle, width = (left + right) / 2, right - left
-    halves = ((-1, left, middle), (1, middle, right))
-    return [
-        part
-        for side, start, end in halves
-        for part in _halved(start, end, settled.on_half(side, width), times - 1)
-    ]
-
-
 class Search:
     """The pieces of one segment, and what was seen on it.
 
@@ -186,39 +177,50 @@ class Search:
         piece = heapq.heappop(self._heap)[2]
         # Where the settled examples keep the bound up, too many were settled: open them again.
         again = piece.ids is not None and piece.settled.noise > piece.open_noise
-        parts = _halved(piece.left, piece.right, piece.settled, self._halvings(piece))
-        for left, right, settled in parts:
+        parts = self._parts(piece)
+        for k, (left, right) in enumerate(pairwise(parts)):
             if self._refused_at is not None:
                 break
-            if again:
+            if len(parts) > 3:
+                self._open(left, right, Settled(), None, piece.share)
+            elif again:
                 self._open(left, right, Settled(), None, piece.share / 8)
             else:
+                settled = piece.settled.on_half((-1, 1)[k], piece.right - piece.left)
                 self._open(left, right, settled, piece.ids, piece.share)
         self._close_if(self._verdict())
         return self._reason is None
 
-    def _halvings(self, piece: _Piece) -> int:
-        """How often to halve a piece before its parts are bounded.
+    def _parts(self, piece: _Piece) -> list[float]:
+        """Where to cut a piece, its ends included.
 
-        Once, but for a whole segment that is far from being proved: so often that the part at its
-        middle is proved, if the budget has room for as many.
+        In halves, but for a whole segment that is far from being proved: in so many parts that the
+        one at its middle is proved, as some of the examples say, if the budget has room for them.
         """
-        level = self._threshold
+        level, halves = self._threshold, [piece.left, (piece.left + piece.right) / 2, piece.right]
         if level is None or self._cuts or piece.left > 0 or piece.right < 1:
-            return 1
+            return halves
         if piece.bound - level <= _FAR * self._room(0.0, 1.0, 1.0):
-            return 1  # errors fall with the square of the width: halves may do
+            return halves  # errors fall with the square of the width: halves may do
+        for count in _COUNTS:
+            if count * self._total >= self._budget - self._samples:
+                break
+            if self._would_do(0.5 - 0.5 / count, 0.5 + 0.5 / count, level):
+                return [k / count for k in range(count + 1)]
+        return halves
+
+    def _would_do(self, left: float, right: float, level: float) -> bool:
+        """Whether some of the examples say that a piece at the middle can be proved."""
         assert self._segment is not None
-        times = 1
-        while 2**times * self._total < self._budget - self._samples and 0.5**times > COARSEST:
-            half = 0.5 ** (times + 1)
-            tally = self._segment.pilot(0.5 - half, 0.5 + half, self._total)
-            self._evaluations += 1
-            self._samples += self._total
-            if tally.bound()[0] <= level:
-                return times
-            times += 1
-        return 1
+        some = min(self._total, max(_FEWEST, self._total // 8))
+        upper, _, middle = self._segment.pilot(left, right, some).bound()
+        self._evaluations += 1
+        self._samples += some
+        if self._values is None or not math.isfinite(upper):
+            return False
+        if self._objective.criterion.name == "perplexity":
+            return upper / middle * self._values[1] <= level
+        return upper - middle + self._values[1] <= level
 
     def result(self) -> ProvedSegment:
         """The record of the search."""

@@ -41,8 +41,7 @@ def hinge(x: TaylorModel, low: float, high: float) -> TaylorModel:
     Returns:
         A model that is exact where the sign of the argument cannot change.
     """
-    distance = reach(x)
-    unsure = torch.nonzero(~(x.value.abs() >= distance).flatten()).flatten()
+    unsure = torch.nonzero(~(x.value.abs() >= reach(x)).flatten()).flatten()
     positive = x.value > 0
     value = _branches(positive, x.value, low, high)
     slope = None if x.slope is None else _branches(positive, x.slope, low, high)

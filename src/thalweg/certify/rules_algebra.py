@@ -19,6 +19,7 @@ from thalweg.certify.taylor import (
     as_model,
     plus,
     rule,
+    snapshot,
     widened,
 )
 
@@ -172,7 +173,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -
     out = divide(total(x, dims, keepdim), _count(x.value.shape, dims))
     if out.value.ndim == 0:
         # A bound may look at the terms one by one; what happens to x later is not theirs.
-        out.cache["mean of"] = TaylorModel(x.value, x.slope, x.remainder)
+        out.cache["mean of"] = snapshot(x)
     return out
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from thalweg.certify.parabola_loss import means
 from thalweg.certify.rounding import FUNCTION, UNIT, gamma
 from thalweg.certify.rules_algebra import mean, multiply
 from thalweg.certify.rules_loss import margins, rows
@@ -21,16 +22,18 @@ from thalweg.certify.taylor import TaylorModel, as_model, reach, structural
 
 @dataclass(frozen=True)
 class Settled:
-    """What the settled examples add to the sum over examples: value + slope · s ± noise, |s| <= 1.
+    """What the settled examples add to the sum: value + slope · s + curve · s² ± noise, |s| <= 1.
 
     Attributes:
         value: of the sum at the centre of the piece; of errors, how many are certain.
-        slope: its change over half the piece.
-        noise: how far the sum may be from that line.
+        slope: its change over half the piece, but for the next.
+        curve: the part that grows with the square of the distance; of errors, zero.
+        noise: how far the sum may be from that parabola.
     """
 
     value: float = 0.0
     slope: float = 0.0
+    curve: float = 0.0
     noise: float = 0.0
 
     def on_half(self, side: int, width: float) -> Settled:
@@ -41,19 +44,33 @@ class Settled:
             width: of the piece, in t.
         """
         # The ends of both pieces are rounded to u in t, which is u / width in s.
-        slack = 8 * UNIT * (1 + 1 / width) * abs(self.slope) + 4 * UNIT * abs(self.value)
+        moves = abs(self.slope) + 2 * abs(self.curve)
+        slack = 8 * UNIT * (1 + 1 / width) * moves + 8 * UNIT * abs(self.value)
         return Settled(
-            self.value + side * 0.5 * self.slope, 0.5 * self.slope, _up(self.noise + slack)
+            self.value + side * 0.5 * self.slope + 0.25 * self.curve,
+            0.5 * self.slope + side * 0.5 * self.curve,
+            0.25 * self.curve,
+            _up(self.noise + slack),
         )
 
-    def plus(self, value: float, slope: float, noise: float) -> Settled:
+    def plus(self, value: float, slope: float, curve: float, noise: float) -> Settled:
         """With further examples."""
-        v, d, r = self.value + value, self.slope + slope, self.noise + noise
-        return Settled(v, d, _up(r + 2 * UNIT * (abs(v) + abs(d))))
+        v, d, q = self.value + value, self.slope + slope, self.curve + curve
+        r = self.noise + noise
+        return Settled(v, d, q, _up(r + 2 * UNIT * (abs(v) + abs(d) + abs(q))))
+
+    @property
+    def upper(self) -> float:
+        """The sum is at most this on the whole piece."""
+        line = self.value + abs(self.slope) + self.curve
+        if self.curve < 0 and abs(self.slope) < -2 * self.curve:  # the vertex lies inside
+            line = self.value + self.slope**2 / (-4 * self.curve)
+        size = abs(self.value) + abs(self.slope) + abs(self.curve)
+        return _up(line + self.noise + 8 * UNIT * size)
 
 
 class LossTally:
-    """Line and remainder of the loss of each open example.
+    """Line, or parabola, and remainder of the loss of each open example.
 
     Args:
         settled: the other examples.
@@ -70,29 +87,34 @@ class LossTally:
         self._perplexity = perplexity
         self._separable = separable
         self._ids: list[Tensor] = []
-        self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def add(self, loss: TaylorModel, ids: Tensor) -> None:
         """Collect a chunk: the mean over its examples, or one value an example."""
-        terms = terms_of(loss, len(ids)) if self._separable else None
+        terms = by_example(loss, len(ids)) if self._separable else None
+        self._ids.append(ids)
+        if terms is not None and terms.second is not None:
+            self._parts.append(means(terms.second))
+            return
         if terms is None:
             self._separable = False
-            terms = as_model(multiply(loss if loss.value.ndim == 0 else mean(loss), len(ids)))
+            terms = as_model(multiply(loss if loss.ndim == 0 else mean(loss), len(ids)))
+        else:
+            terms = _mean_terms(terms)
         value = terms.value.reshape(-1)
-        parts = (terms.slope, terms.remainder)
         slope, noise = (
-            torch.zeros_like(value) if part is None else part.reshape(-1) for part in parts
+            torch.zeros_like(value) if part is None else part.reshape(-1)
+            for part in (terms.slope, terms.remainder)
         )
-        self._ids.append(ids)
-        self._parts.append((value, slope, noise))
+        self._parts.append((value, slope, torch.zeros_like(value), noise))
 
     def bound(self) -> tuple[float, float, float]:
         """Upper bound of the criterion over the piece; lower and upper bound at its centre."""
-        value, slope, noise, error = self._sums()
-        if not all(map(math.isfinite, (value, slope, noise))):
+        value, slope, curve, noise, error = self._sums()
+        if not all(map(math.isfinite, (value, slope, curve, noise))):
             return math.inf, -math.inf, math.inf
-        all_in = self._settled.plus(value, slope, noise + error)
-        upper = (all_in.value + abs(all_in.slope) + all_in.noise) / self._total
+        all_in = self._settled.plus(value, slope, curve, noise + error)
+        upper = all_in.upper / self._total
         middle = (all_in.value + all_in.noise) / self._total
         seen = (all_in.value - all_in.noise) / self._total
         upper, seen, middle = _up(upper), -_up(-seen), _up(middle)
@@ -113,43 +135,52 @@ class LossTally:
         """
         if not self._separable:
             return self._settled, None
-        value, slope, noise = (torch.cat(column) for column in zip(*self._parts, strict=True))
-        ids = torch.cat(self._ids)
+        parts = [torch.cat(column) for column in zip(*self._parts, strict=True)]
+        ids, noise = torch.cat(self._ids), parts[-1]
         order = noise.argsort()
         # A remainder counts twice: the line may lie that far above the loss, too.
         taken = 2 * (noise[order].cumsum(0) + self._settled.noise) <= room * self._total
         settled, open_ids = order[taken], ids[order[~taken]]
-        v, d, r, error = _sums(value[settled], slope[settled], noise[settled])
-        return self._settled.plus(v, d, r + error), open_ids.sort().values
+        v, d, q, r, error = _sums(*(part[settled] for part in parts))
+        return self._settled.plus(v, d, q, r + error), open_ids.sort().values
 
     @property
     def open_noise(self) -> float:
         """Sum of the remainders of the open examples."""
-        return sum(float(noise.sum()) for _, _, noise in self._parts)
+        return sum(float(parts[-1].sum()) for parts in self._parts)
 
-    def _sums(self) -> tuple[float, float, float, float]:
+    def _sums(self) -> tuple[float, ...]:
         if not self._parts:
-            return 0.0, 0.0, 0.0, 0.0
+            return 0.0, 0.0, 0.0, 0.0, 0.0
         return _sums(*(torch.cat(column) for column in zip(*self._parts, strict=True)))
 
 
 def terms_of(loss: TaylorModel, examples: int) -> TaylorModel | None:
     """One value an example `[n]`, where the loss is that or a plain mean of such values."""
-    if loss.value.ndim == 0:
+    terms = by_example(loss, examples)
+    return None if terms is None else _mean_terms(terms)
+
+
+def by_example(loss: TaylorModel, examples: int) -> TaylorModel | None:
+    """The values `[n, k]` of which the loss is a plain mean, if it is one."""
+    if loss.ndim == 0:
         loss = loss.cache.get("mean of", loss)
-    if loss.value.ndim == 0 or loss.value.shape[0] != examples:
+    if loss.ndim == 0 or loss.shape[0] != examples:
         return None
-    flat = structural(lambda part: part.reshape(examples, -1), loss)
-    if flat.value.shape[1] == 1:
-        return structural(lambda part: part[:, 0], flat)
-    return as_model(mean(flat, 1))
+    return structural(lambda part: part.reshape(examples, -1), loss)
 
 
-def _sums(value: Tensor, slope: Tensor, noise: Tensor) -> tuple[float, float, float, float]:
-    """Sums of the three parts, and a bound of the rounding error of all of them."""
-    v, d, r = float(value.sum()), float(slope.sum()), float(noise.sum())
-    size = float(value.abs().sum()) + float(slope.abs().sum()) + r
-    return v, d, r, size * 2 * gamma(len(value) + 8)
+def _mean_terms(terms: TaylorModel) -> TaylorModel:
+    if terms.shape[1] == 1:
+        return structural(lambda part: part[:, 0], terms)
+    return as_model(mean(terms, 1))
+
+
+def _sums(*parts: Tensor) -> tuple[float, ...]:
+    """Sums of all parts, and a bound of the rounding error of all of them."""
+    sums = [float(part.sum()) for part in parts]
+    size = sum(float(part.abs().sum()) for part in parts)
+    return *sums, size * 2 * gamma(len(parts[0]) + 8)
 
 
 def _up(value: float) -> float:

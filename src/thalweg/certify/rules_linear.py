@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thalweg.certify.origins import Origin
-from thalweg.certify.rounding import TINY, gamma, inflate
+from thalweg.certify.rounding import TINY, UNIT, gamma, inflate
 from thalweg.certify.rules_algebra import add, is_constant, line_magnitude, multiply
 from thalweg.certify.taylor import (
     TaylorModel,
@@ -42,10 +42,20 @@ def linear(input: Any, weight: Any, bias: Any = None) -> TaylorModel:
     of the weights, nothing but rounding for a model's own parameters, is charged the same way.
     """
     x, w = as_model(input), as_model(weight)
+    if x.second is None:
+        return _linear(x, w, bias)
+    first = x.first_order_later()
+    return TaylorModel.deferred(
+        x.second.mapped(w, None if bias is None else as_model(bias)),
+        lambda: _linear(first(), w, bias),
+    )
+
+
+def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     if is_constant(x) and "products" in w.cache:
         out = w.cache["products"](x.value)
         if out is not None:
-            return out if bias is None else add(out, bias)
+            return out if bias is None else _shift(out, as_model(bias))
     shape, terms = x.value.shape, x.value.shape[-1]
     parts = [
         None if part is None else part.reshape(-1, terms)
@@ -81,10 +91,24 @@ def linear(input: Any, weight: Any, bias: Any = None) -> TaylorModel:
         inflate(remainder, 2 * terms + 12).reshape(result),
     )
     if bias is not None:
-        out = add(out, bias)
+        out = _shift(out, as_model(bias))
     if x.remainder is not None and inherited is not None and len(shape) > 1:
         out.origin = _linear_origin(x.remainder, x.origin, w, out, inherited.reshape(result))
     return out
+
+
+def _shift(out: TaylorModel, bias: TaylorModel) -> TaylorModel:
+    """The sum with a bias `[m]`, in the place of numbers that nobody else holds."""
+    value, slope = out.value.add_(bias.value), out.slope
+    if bias.slope is not None:
+        slope = bias.slope.expand_as(value).clone() if slope is None else slope.add_(bias.slope)
+    remainder = torch.zeros_like(value) if out.remainder is None else out.remainder
+    if bias.remainder is not None:
+        remainder.add_(bias.remainder)
+    for part in (value, slope):
+        if part is not None:
+            remainder.add_(part.abs(), alpha=UNIT)
+    return TaylorModel(value, slope, inflate(remainder, 6))
 
 
 def _first_order(xv: Tensor, xd: Tensor | None, w: TaylorModel, single: bool) -> Tensor | None:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.certify import parabola_loss
 from thalweg.certify.origins import bound_functional
+from thalweg.certify.parabola import second_order
 from thalweg.certify.rounding import charge, inflate
 from thalweg.certify.rules_activation import _softplus, absolute, convex
 from thalweg.certify.rules_algebra import (
@@ -87,7 +89,8 @@ def _tighten(logits: TaylorModel, index: Tensor, margin: TaylorModel, *, signs: 
     # A margin is settled as soon as its upper bound is negative, and a little to spare.
     room = (-margin.value - line)[owners, rivals] * (1 - 2.0**-20) if signs else None
     rounding = charge(None, 2, margin.value, line)
-    for part in torch.arange(len(owners), device=owners.device).split(len(noise)):
+    # As much memory as the scores, twice over, is in use at a time.
+    for part in torch.arange(len(owners), device=owners.device).split(1 + len(noise) // 2):
         owner, rival = owners[part], rivals[part]
         g = noise.new_zeros(len(part), noise.shape[1])
         g.scatter_(1, rival.unsqueeze(1), 1.0).scatter_(1, index[owner], -1.0)
@@ -99,13 +102,13 @@ def _tighten(logits: TaylorModel, index: Tensor, margin: TaylorModel, *, signs: 
 
 def rows(logits: TaylorModel, target: Tensor) -> tuple[TaylorModel, Tensor]:
     """Class scores as rows: `[n, c, ...]` becomes `[m, c]`, and targets `[m]`."""
-    if logits.value.ndim == 1:
+    if logits.ndim == 1:
         return structural(lambda part: part.unsqueeze(0), logits), target.reshape(1)
 
     def last(part: Tensor) -> Tensor:
         return part.movedim(1, -1).reshape(-1, part.shape[1])
 
-    return (structural(last, logits) if logits.value.ndim > 2 else logits), target.reshape(-1)
+    return (structural(last, logits) if logits.ndim > 2 else logits), target.reshape(-1)
 
 
 @rule("cross_entropy", "cross_entropy_loss")
@@ -132,7 +135,7 @@ def cross_entropy(
     logits, flat = rows(x, target)
     keep = flat != ignore_index
     flat = torch.where(keep, flat, 0)
-    losses = structural(lambda part: part.squeeze(1), log_sum(margins(logits, flat), 1))
+    losses = _losses(logits, flat)
     factor = keep.double() if weight is None else weight.double()[flat] * keep
     if reduction == "none":
         shape = target.shape
@@ -141,6 +144,13 @@ def cross_entropy(
     if weight is not None or not bool(keep.all()):
         return _reduce(losses, factor, reduction)
     return _reduce(structural(lambda part: part.reshape(target.shape), losses), None, reduction)
+
+
+def _losses(logits: TaylorModel, target: Tensor) -> TaylorModel:
+    """Cross-entropy `[m]` of scores `[m, c]`, a term in s² kept where the scores have one."""
+    if logits.second is not None:
+        return second_order(parabola_loss.cross_entropy(logits.second, target))
+    return structural(lambda part: part.squeeze(1), log_sum(margins(logits, target), 1))
 
 
 def _reduce(losses: TaylorModel, factor: Tensor | None, reduction: str) -> TaylorModel:

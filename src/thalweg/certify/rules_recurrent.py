@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import embedding as embed
 
+from thalweg.certify.adjoint import Step, Unroll, unrolled
+from thalweg.certify.jacobians import Passage
 from thalweg.certify.parabola import (
     Parabola,
     affine,
-    blocks_of,
     joined,
     negative,
     plus,
     recur,
+    second_order,
     sigmoid,
     tanh,
     tightened,
@@ -71,27 +73,31 @@ _LSTM, _GRU = Cell(4, _lstm_step), Cell(3, _gru_step)
 _TANH, _RELU = Cell(1, _tanh_step), Cell(1, _relu_step)
 
 
-def _advance(cell: Cell, projected: Parabola, states: Numbers, weights: Weights) -> Numbers:
-    """One step, from projected inputs `[n, gates · m]`."""
+def _advance(
+    cell: Cell, projected: Parabola, states: Numbers, weights: Weights, before: Passage | None
+) -> tuple[Numbers, Step, Passage]:
+    """One step, from projected inputs `[n, gates · m]`; it may look back over the one before."""
     weight, bias = as_model(weights[1]), weights[3]
     begun = [state.state(number) for number, state in enumerate(states)]
     recurrent = recur(begun[0], weight, None if bias is None else as_model(bias), cell.gates)
-    before, handed = ([number.noise for number in numbers] for numbers in (states, recurrent))
-    blocks = blocks_of(weight, cell.gates)
+    noise, handed = ([number.noise for number in numbers] for numbers in (states, recurrent))
+    passage = Passage(weight, cell.gates, noise, handed, before)
+    new = cell.step(
+        projected.gates(cell.gates), begun, recurrent, lambda number: tightened(number, passage)
+    )
+    passage.end([state.end for state in new if state.end is not None])
+    step = Step.of(passage, [state.factors for state in new], [state.fresh for state in new])
+    return [state.renewed() for state in new], step, passage
 
-    def close(number: Parabola) -> Parabola:
-        return tightened(number, before, handed, blocks)
 
-    new = cell.step(projected.gates(cell.gates), begun, recurrent, close)
-    return [state.renewed() for state in new]
-
-
-def _project(x: Parabola | _Words, weights: Weights) -> Parabola:
+def _project(x: Parabola | _Words, weights: Weights) -> Callable[[int], Parabola]:
+    """What the input weights make of the inputs, by the number of the step."""
     weight, bias = as_model(weights[0]), weights[2]
     bias = None if bias is None else as_model(bias)
     if isinstance(x, _Words):
-        return affine(x.table, weight, bias).over(lambda part: embed(x.places, part))
-    return affine(x, weight, bias)
+        table, places = affine(x.table, weight, bias), x.places
+        return lambda t: table.over(lambda part: embed(places[t], part))
+    return affine(x, weight, bias).at
 
 
 @dataclass(frozen=True)
@@ -149,36 +155,46 @@ def _run(
     if len(flat) != each * layers * (2 if bidirectional else 1):
         raise UnsupportedOperation(name, "projections")
     ends: list[list[Parabola]] = [[] for _ in states]
-    number = 0
-    for _ in range(layers):
-        directions = []
+    number, unrolls = 0, []
+    times = range(len(given.places if isinstance(given, _Words) else given.noise))
+    for layer in range(layers):
+        directions, unrolls = [], []
+        # What leaves the last layer lies in memory as it is asked for.
+        time_at = -2 if batch_first and layer == layers - 1 else -3
         for backward in (False, True) if bidirectional else (False,):
             group = tuple(flat[each * number : each * (number + 1)])
             weights = group if has_biases else (*group, None, None)
             now: Numbers = [state.at(number) for state in begin]
             projected = _project(given, weights)
-            found = []
-            steps = range(len(projected.noise))
-            for t in reversed(steps) if backward else steps:
-                now = _advance(cell, projected.at(t), now, weights)
+            begun, found, steps, passage = [state.noise for state in now], [], [], None
+            for t in reversed(times) if backward else times:
+                # Every second step looks back over two.
+                before = passage if len(steps) % 2 else None
+                now, step, passage = _advance(cell, projected(t), now, weights, before)
                 found.append(now[0])
-            directions.append(joined(found[::-1] if backward else found, -3, new=True))
+                steps.append(step)
+            unrolls.append(Unroll(begun, steps))
+            directions.append(joined(found[::-1] if backward else found, time_at, new=True))
             for end, last in zip(ends, now, strict=True):
                 end.append(last)
             number += 1
         given = joined(directions, -1)
     assert isinstance(given, Parabola)  # there is at least one layer
+    trace = unrolled(unrolls)
     if batch_first:
-        given = given.over(lambda part: part.transpose(0, 1))
-    return (given.model(), *(joined(end, -3, new=True).model() for end in ends))
+        trace = trace.rearranged(lambda part: part.transpose(0, 1))
+    given = replace(given, trace=trace)
+    return (second_order(given), *(joined(end, -3, new=True).model() for end in ends))
 
 
 def _cell(cell: Cell, x: Any, states: Sequence[Any], *weights: Any) -> list[TaylorModel]:
     """A cell called on its own: one step."""
     w, u, b, c = weights
-    numbers = _project(Parabola.of(as_model(x)), (w, u, b, c))
+    weights = (w, u, b, c)
+    alone = Parabola.of(as_model(x)).over(lambda part: part.unsqueeze(0))
     begin = [Parabola.of(as_model(state)) for state in states]
-    return [state.model() for state in _advance(cell, numbers, begin, (w, u, b, c))]
+    states, _, _ = _advance(cell, _project(alone, weights)(0), begin, weights, None)
+    return [state.model() for state in states]
 
 
 @rule("lstm")

@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thalweg.certify.origins import Origin
-from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
+from thalweg.certify.taylor import (
+    TaylorModel,
+    UnsupportedOperation,
+    as_model,
+    rearranged,
+    rule,
+    structural,
+)
 
 # Same name and arguments as tensor methods; `view` becomes `reshape`, since the parts of a model
 # need not have the strides that the tensor would have.
@@ -50,11 +57,17 @@ def _register(name: str, method: str) -> None:
     def apply(x: Any, *args: Any, **kwargs: Any) -> Any:
         if any(isinstance(arg, TaylorModel) for arg in (*args, *kwargs.values())):
             raise UnsupportedOperation(name, "an index that depends on the parameters")
-        x = as_model(x)
-        out = structural(lambda part: getattr(part, method)(*args, **kwargs), x)
-        if x.origin is not None and method in _REGROUPING and len(out.value) == len(x.value):
-            out.origin = _regrouped(x, out)
-        return out
+
+        def move(part: Tensor) -> Any:
+            return getattr(part, method)(*args, **kwargs)
+
+        def first_order(x: TaylorModel) -> Any:
+            out = structural(move, x)
+            if x.origin is not None and method in _REGROUPING and len(out.value) == len(x.value):
+                out.origin = _regrouped(x, out)
+            return out
+
+        return rearranged(as_model(x), move, first_order)
 
     apply.__doc__ = f"``Tensor.{name}``: exact."
 

@@ -23,7 +23,8 @@ import functools
 import importlib
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,9 @@ from torch import Tensor, nn
 from thalweg.certify.origins import Origin
 from thalweg.certify.rounding import charge
 from thalweg.errors import InputError
+
+if TYPE_CHECKING:
+    from thalweg.certify.parabola import Parabola
 
 Rule = Callable[..., Any]
 
@@ -75,6 +79,16 @@ class UnsupportedOperation(InputError):
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What a model of first order consists of; see :class:`TaylorModel`."""
+
+    value: Tensor
+    slope: Tensor | None
+    remainder: Tensor | None
+    origin: Origin | None = None
+
+
 class TaylorModel(Tensor):
     """A tensor `value + slope · s ± remainder` for all |s| <= 1.
 
@@ -90,11 +104,10 @@ class TaylorModel(Tensor):
         True
     """
 
-    value: Tensor
-    slope: Tensor | None
-    remainder: Tensor | None  # pyright: ignore[reportIncompatibleMethodOverride]
     logits: TaylorModel | None
-    origin: Origin | None
+    second: Parabola | None
+    _parts: _Parts | None
+    _first: Callable[[], TaylorModel] | None
     family: list[weakref.ref[TaylorModel]]
     cache: dict[str, Any]
 
@@ -110,20 +123,74 @@ class TaylorModel(Tensor):
         self = Tensor._make_wrapper_subclass(
             cls, value.shape, dtype=torch.float64, device=value.device
         )
-        self.value = value.to(torch.float64)
-        self.slope = None if slope is None else slope.to(torch.float64)
-        self.remainder = None if remainder is None else remainder.to(torch.float64)
-        self.logits = None
-        self.origin = None
+        slope = None if slope is None else slope.to(torch.float64)
+        remainder = None if remainder is None else remainder.to(torch.float64)
+        self._parts = _Parts(value.to(torch.float64), slope, remainder)
+        self._first = None
+        self._begin()
+        return self
+
+    @classmethod
+    def deferred(cls, second: Parabola, first: Callable[[], TaylorModel]) -> TaylorModel:
+        """Numbers known to second order, of which the rest is worked out when it is asked for.
+
+        Args:
+            second: the numbers, for rules that make use of their term in s².
+            first: makes their model of first order, for all others.
+        """
+        shape, device = second.noise.shape, second.noise.device
+        self = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float64, device=device)
+        self._parts = None
+        self._first = functools.cache(first)
+        self._begin()
+        self.second = second
+        return self
+
+    def _begin(self) -> None:
+        self.logits = self.second = None
         self.family = [weakref.ref(self)]
         self.cache = {}
-        return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
 
+    def first_order_later(self) -> Callable[[], TaylorModel]:
+        """Makes a model of first order of the numbers as they are now."""
+        assert self._first is not None, "only what is deferred knows a term in s²"
+        return self._first
+
+    def _known(self) -> _Parts:
+        if self._parts is None:
+            assert self._first is not None
+            self._parts = self._first()._known()
+        return self._parts
+
+    @property
+    def value(self) -> Tensor:
+        """At the centre."""
+        return self._known().value
+
+    @property
+    def slope(self) -> Tensor | None:
+        """Change over half of the interval; None: zero."""
+        return self._known().slope
+
+    @property
+    def remainder(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Distance to the line at most; None: zero."""
+        return self._known().remainder
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the remainder comes from, as far as that is known."""
+        return self._known().origin
+
+    @origin.setter
+    def origin(self, origin: Origin | None) -> None:
+        self._parts = replace(self._known(), origin=origin)
+
     def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return f"TaylorModel(shape={list(self.value.shape)})"
+        return f"TaylorModel(shape={list(self.shape)})"
 
     @classmethod
     def __torch_dispatch__(
@@ -243,6 +310,13 @@ def bounds(x: TaylorModel) -> tuple[Tensor, Tensor]:
     return lower, upper
 
 
+def snapshot(x: TaylorModel) -> TaylorModel:
+    """The same numbers, whatever happens to `x` in place later."""
+    if x.second is not None:
+        return TaylorModel.deferred(x.second, x.first_order_later())
+    return TaylorModel(x.value, x.slope, x.remainder)
+
+
 def structural(function: Callable[[Tensor], Any], x: TaylorModel) -> Any:
     """Apply an operation that only rearranges elements to all parts of a model.
 
@@ -253,6 +327,26 @@ def structural(function: Callable[[Tensor], Any], x: TaylorModel) -> Any:
     Returns:
         One model, or a tuple of models.
     """
+    return rearranged(x, function, lambda first: _structural(function, first))
+
+
+def rearranged(
+    x: TaylorModel, function: Callable[[Tensor], Any], first_order: Callable[[TaylorModel], Any]
+) -> Any:
+    """A rearrangement of a model, to second order where that is known.
+
+    Args:
+        x: the model.
+        function: as in :func:`structural`.
+        first_order: makes the result from a model of first order.
+    """
+    if x.second is None or (moved := x.second.moved(function)) is None:
+        return first_order(x)
+    first = x.first_order_later()
+    return _related(TaylorModel.deferred(moved, lambda: first_order(first())), x)
+
+
+def _structural(function: Callable[[Tensor], Any], x: TaylorModel) -> Any:
     value = function(x.value)
     parts = [None if part is None else function(part) for part in (x.slope, x.remainder)]
     if isinstance(value, Sequence):
@@ -278,8 +372,8 @@ def _overwrite(x: Any, result: Any, name: str) -> Any:
     alive = sum(reference() is not None for reference in x.family)
     if alive > 1 or result.value.shape != x.value.shape:
         raise UnsupportedOperation(name, "in place into a tensor with views")
-    x.value, x.slope, x.remainder = result.value, result.slope, result.remainder
-    x.logits, x.origin, x.cache = None, result.origin, {}
+    x._parts, x._first, x.second = result._parts, result._first, result.second
+    x.logits, x.cache = None, {}
     return x
 
 

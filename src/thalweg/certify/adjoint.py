@@ -1,0 +1,219 @@
+"""A sum over the errors of a recurrent network's outputs, carried back through time.
+
+Of many sums Σ g·e over errors e of some numbers, one for each row of a batch, less is lost if g is
+carried back to where errors arise than if each error is bounded and then weighed: what a step adds
+counts |g J … J| instead of |g| |J| … |J|. A *trace* does that for the sums of a whole batch at
+once, layer by layer, each by its own rule; through time it is backpropagation, at the centre. With
+
+    e = J e_before + f,    |f| <= fresh,
+
+J fixed, a sum is Σ (g J)·e_before + Σ g·f. Here g has signs and J has signs; only |g|·fresh is
+taken by absolute values (for other networks see :mod:`thalweg.certify.origins`).
+
+Rounding: g J is computed in float64 with an error of at most c |g| |J|, whose part of the sum is
+at most c |g|·(|J| noise), |J| noise by absolute terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from thalweg.certify.jacobians import Factors, Passage
+from thalweg.certify.rounding import gamma, inflate
+
+Rearrangement = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Where the errors of some numbers come from.
+
+    Attributes:
+        owner: which row of the batch each number belongs to, integers of the numbers' shape.
+        rows: how many the batch has.
+        bound: from g of that shape to an upper bound of each row's `|Σ g·e|`, `[rows]`; infinite
+            or not a number where nothing is known.
+    """
+
+    owner: Tensor
+    rows: int
+    bound: Callable[[Tensor], Tensor]
+
+    def rearranged(self, function: Rearrangement) -> Trace:
+        """Of the same numbers, picked or moved."""
+        shape = self.owner.shape
+
+        def bound(g: Tensor) -> Tensor:
+            back = _moved_back(g, function, shape)
+            return self.bound(back) if back is not None else g.new_full((self.rows,), torch.inf)
+
+        return Trace(function(self.owner), self.rows, bound)
+
+    def weighted(self, weight: Tensor, noise: Tensor, fresh: Tensor) -> Trace | None:
+        """Of what a linear map makes of the numbers; None if it mixes rows.
+
+        Args:
+            weight: `[m, n]` at the centre; all else counts as fresh.
+            noise: `[..., m]`, of the results, by absolute values.
+            fresh: what did not go through the weight.
+        """
+        if not len(weight) or bool((self.owner != self.owner[..., :1]).any()):
+            return None
+        owner = self.owner[..., :1].expand(noise.shape)
+        charged = fresh + noise * gamma(weight.shape[0] + 4)
+
+        def bound(g: Tensor) -> Tensor:
+            own = inflate((g.abs() * charged).sum(-1), g.shape[-1] + 8)
+            return self.bound(g @ weight) + self._by_row(own, owner[..., 0])
+
+        return Trace(owner, self.rows, bound)
+
+    def contracted(self, gradient: Tensor, noise: Tensor, fresh: Tensor) -> Trace | None:
+        """Of `Σ_j gradient_j e_j + f`, |f| <= fresh, over the last dimension; None if rows mix.
+
+        Args:
+            gradient: `[..., m]`.
+            noise: `[...]`, of the results, by absolute values.
+            fresh: `[...]`.
+        """
+        if bool((self.owner != self.owner[..., :1]).any()):
+            return None
+        owner, charged = self.owner[..., 0], fresh + noise * gamma(4)
+
+        def bound(g: Tensor) -> Tensor:
+            return self.bound(g[..., None] * gradient) + self._by_row(g.abs() * charged, owner)
+
+        return Trace(owner, self.rows, bound)
+
+    def _by_row(self, terms: Tensor, owner: Tensor) -> Tensor:
+        """Sums of non-negative terms of each row, rounded up."""
+        found = terms.new_zeros(self.rows).index_add_(0, owner.reshape(-1), terms.reshape(-1))
+        return inflate(found, 2 * terms.numel() + 8)
+
+
+def _moved_back(g: Tensor, function: Rearrangement, shape: torch.Size) -> Tensor | None:
+    """Weights of numbers by weights of the same numbers, moved; None if some were copied.
+
+    A number that was copied would get a sum of weights, whose rounding nobody counts.
+    """
+    with torch.enable_grad():
+        x = torch.zeros(shape, dtype=g.dtype, device=g.device, requires_grad=True)
+        y = function(x)
+        (times,) = torch.autograd.grad(y, x, torch.ones_like(g), retain_graph=True)
+        return torch.autograd.grad(y, x, g)[0] if bool((times <= 1).all()) else None
+
+
+def of_rows(trace: Trace, g: Tensor, noise: Tensor) -> Tensor | None:
+    """Bounds of `|Σ_j g_j e_j|` for each row `[n]` of numbers `[n, m]` that owns them.
+
+    Args:
+        trace: of the numbers.
+        g: `[n, m]`.
+        noise: `[n, m]`, their noise.
+
+    Returns:
+        The lesser of what the trace and the noise say; None where row i is not that of number i.
+    """
+    rows = torch.arange(len(g), device=g.device)[:, None]
+    if trace.rows < len(g) or bool((trace.owner != rows).any()):
+        return None
+    plain = inflate((g.abs() * noise).sum(-1), g.shape[-1] + 4)
+    found = inflate(trace.bound(g), 64)[: len(g)]
+    return torch.fmin(plain, found).nan_to_num_(nan=torch.inf, posinf=torch.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a recurrent layer.
+
+    Attributes:
+        weight: the recurrent weights `[gates · m, m]` at the centre.
+        factors: of each state at the end, how its error depends on those at the start.
+        charged: of each state at the end, the rest of its error and what rounding does to a sum
+            that is carried further back, `[n, m]`.
+    """
+
+    weight: Tensor
+    factors: Sequence[Factors]
+    charged: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, passage: Passage, factors: Sequence[Factors], fresh: Sequence[Tensor]) -> Step:
+        """What has to be known of a step to go back over it.
+
+        Args:
+            passage: the step, ended.
+            factors: of each state at the end.
+            fresh: of each state at the end, the part of its noise that arises in the step.
+        """
+        weight = passage.weight.value
+        rounding = gamma(len(weight) + 4 * passage.gates + 16)
+        charged = [
+            inflate(torch.add(own, end.loose, alpha=rounding), 8)
+            for own, end in zip(fresh, passage.ends, strict=True)
+        ]
+        return cls(weight, factors, charged)
+
+    def weigh(self, g: Sequence[Tensor]) -> Tensor:
+        """What the step adds to the bounds of the sums `[n]`."""
+        total = torch.zeros_like(g[0][:, 0])
+        for one, charged in zip(g, self.charged, strict=True):
+            total += (one.abs() * charged).sum(-1)
+        return inflate(total, g[0].shape[-1] + 8)
+
+    def back(self, g: Sequence[Tensor]) -> list[Tensor]:
+        """g J `[n, m]` for each state at the start."""
+        zero = torch.zeros_like(g[0])
+        through, direct = [zero] * (len(self.weight) // len(zero[0])), [zero] * len(g)
+        for one, factors in zip(g, self.factors, strict=True):
+            for key, factor in factors.items():
+                if key >= 0:
+                    through[key] = torch.addcmul(through[key], one, factor)
+                else:
+                    direct[-1 - key] = torch.addcmul(direct[-1 - key], one, factor)
+        direct[0] = torch.addmm(direct[0], torch.cat(through, -1), self.weight)
+        return direct
+
+
+@dataclass(frozen=True, eq=False)
+class Unroll:
+    """A recurrent layer in one direction.
+
+    Attributes:
+        begun: noise `[n, m]` of the states with which it began.
+        steps: in the order in which they were taken.
+    """
+
+    begun: Sequence[Tensor]
+    steps: Sequence[Step]
+
+
+def unrolled(directions: Sequence[Unroll]) -> Trace:
+    """Of the outputs `[time, n, directions · m]` of a recurrent layer.
+
+    Args:
+        directions: a second one began at the end.
+    """
+    first = directions[0].begun[0]
+    (n, width), time = first.shape, len(directions[0].steps)
+    owner = torch.arange(n, dtype=torch.int32, device=first.device)[None, :, None]
+    owner = owner.expand(time, n, width * len(directions))
+
+    def bound(g: Tensor) -> Tensor:
+        total = g.new_zeros(n)
+        for k, (unroll, part) in enumerate(zip(directions, g.split(width, -1), strict=True)):
+            ordered = part.flip(0) if k else part
+            now = [torch.zeros_like(first) for _ in unroll.begun]
+            for step, given in zip(reversed(unroll.steps), ordered.flip(0), strict=True):
+                now[0] = now[0] + given
+                total += step.weigh(now)
+                now = step.back(now)
+            for one, noise in zip(now, unroll.begun, strict=True):
+                total += inflate((one.abs() * noise).sum(-1), width + 8)
+        return inflate(total, 8 * time * len(directions) + 8)
+
+    return Trace(owner, n, bound)

@@ -7,10 +7,13 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.reference import Cost, Setting, reference_dss
 from thalweg import Connection, Greedy, connect_pairs, train
@@ -29,6 +32,19 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def peak_bytes(work: Callable[[], Any]) -> int:
+    """Most bytes that torch had allocated at a time for some work, as its profiler records them."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        work()
+    profiler: Any = record.profiler
+    changes = sorted(
+        (event.start_ns(), event.nbytes())
+        for event in profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    )
+    return max(accumulate((change for _, change in changes), initial=0))
 
 
 def endpoints(task: Task, objective: Objective, level: float, pairs: int, seed: int) -> list[Pair]:

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils import vector_to_parameters
 
-from benchmarks.measure import machine
+from benchmarks.measure import machine, peak_bytes
 from thalweg import Criterion, Greedy, Objective, Training, connect, train
 from thalweg.certify import Proved, Span
+from thalweg.certify.enclosure import Segment, chunk_size, in_float64
 from thalweg.errors import InputError
 from thalweg.tasks import get_task
 
@@ -75,24 +77,27 @@ def run(
     }
     if case is not None and case not in cases:
         raise InputError(f"expected a case among {', '.join(cases)}, got '{case}'")
-    ratios, ours, reference = {}, {}, {}
+    ratios, ours, reference, memory = {}, {}, {}, {}
     for name in cases if case is None else [case]:
         timed = _measure(cases[name](), rounds, seed)
         ours[name] = timed
         reference[name] = {"seconds": timed.pop("grid_seconds"), "points": GRID}
+        bound, plain = timed["peak_bytes"], timed.pop("plain_peak_bytes")
+        reference[name]["peak_bytes"] = plain
+        memory[f"{name} peak bytes, bound / evaluation"] = bound / plain
         ratios[name] = statistics.median(
             theirs / mine
             for mine, theirs in zip(timed["seconds"], reference[name]["seconds"], strict=True)
         )
     return {
         "name": "proof", "about": "a proof of each segment of a string beside a 101-point grid",
-        "ratios": ratios, "ours": ours, "reference": reference,
+        "ratios": ratios | memory, "ours": ours, "reference": reference,
         "machine": machine(),
     }  # fmt: skip
 
 
 def _measure(case: Case, rounds: int, seed: int) -> dict[str, Any]:
-    """Seconds of a proof, and of a grid, of every segment of one string."""
+    """Seconds of a proof, and of a grid, of every segment of one string; memory of one bound."""
     objective, level = case.objective, case.level
     starts = [objective.theta(case.initialize(Generator().manual_seed(seed + i))) for i in range(2)]
     a, b = train(objective, starts, case.alpha * level, seed=seed)
@@ -122,8 +127,29 @@ def _measure(case: Case, rounds: int, seed: int) -> dict[str, Any]:
     return {
         "beads": string.beads, "proved": proved, "seconds": seconds,
         "grid_seconds": grid_seconds, "evaluations_on_all_examples": full,
+        **_memory(objective, points),
         "examples": examples, "parameters": objective.layout.size,
     }  # fmt: skip
+
+
+def _memory(objective: Objective, points: Tensor) -> dict[str, int]:
+    """Peaks of a bound on one chunk of examples, and of a float64 evaluation of the same."""
+    twin = in_float64(objective)
+    segment = Segment(twin, points[0], points[1])
+    some = torch.arange(min(chunk_size(twin), segment.total))
+    tensors = twin.layout.unflatten(segment.at(0.5))
+    inputs, target = twin.splits[twin.criterion.split].select(slice(0, len(some)))
+    measure = twin.criterion.per_example(twin.loss)
+
+    def bound() -> None:
+        segment.enclose(0.5 - 1e-3, 0.5 + 1e-3, some)
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            measure(functional_call(twin.model, tensors, (inputs,)), target)
+
+    bound()  # products that all pieces share are kept from here on
+    return {"peak_bytes": peak_bytes(bound), "plain_peak_bytes": peak_bytes(evaluate)}
 
 
 def _grid(objective: Objective, a: Tensor, b: Tensor) -> float:

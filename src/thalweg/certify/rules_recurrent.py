@@ -178,7 +178,7 @@ def _run(
             for end, last in zip(ends, now, strict=True):
                 end.append(last)
             number += 1
-        given = joined(directions, -1)
+        given = directions[0] if len(directions) == 1 else joined(directions, -1)
     assert isinstance(given, Parabola)  # there is at least one layer
     trace = unrolled(unrolls)
     if batch_first:

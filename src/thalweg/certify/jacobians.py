@@ -44,7 +44,7 @@ class Passage:
         begun: noise `[n, m]` of each state at the start.
         handed: `[n, m]` for each block, at least `|B_k|` times the noise of the first state.
         before: the step before, if this one looks back over two.
-        ends: what is known of each state at the end, in order; they are told once known.
+        ends: what is known of each state at the end, in order, once :meth:`end` was called.
     """
 
     weight: TaylorModel

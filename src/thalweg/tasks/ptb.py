@@ -112,7 +112,7 @@ def ptb_lstm(*, small: bool = False) -> Task:
         default_threshold=70.0 if small else 300.0,
         alpha=0.98,
         t_star="half",
-        # A proof at the paper's width takes days a segment (docs/performance.md).
+        # A proof at the paper's width takes hours to days a segment (docs/performance.md).
         certificate="proved" if small else "sampled",
         needs_data=True,
         build=build,

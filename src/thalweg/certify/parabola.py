@@ -87,14 +87,18 @@ class Parabola:
 
     def over(self, function: Callable[[Tensor], Tensor]) -> Parabola:
         """With numbers picked or moved, by a function of tensors `[..., m]`."""
-        value, slope, curve = map(function, self.parts)
-        noise = function(self.noise)
-        trace = None if self.trace is None else self.trace.rearranged(function)
-        return Parabola((value, slope, curve), noise, noise, trace=trace)
+        found = self.moved(function)
+        assert found is not None, "a function that makes one tensor of one"
+        return found
 
     def moved(self, function: Callable[[Tensor], Any]) -> Parabola | None:
         """As :meth:`over`; None where the function makes several tensors of one."""
-        return self.over(function) if isinstance(function(self.noise), Tensor) else None
+        noise = function(self.noise)
+        if not isinstance(noise, Tensor):
+            return None
+        value, slope, curve = map(function, self.parts)
+        trace = None if self.trace is None else self.trace.rearranged(function)
+        return Parabola((value, slope, curve), noise, noise, trace=trace)
 
     def mapped(self, weight: TaylorModel, bias: TaylorModel | None) -> Parabola:
         """An affine map of them; see :func:`affine`."""

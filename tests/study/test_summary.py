@@ -35,6 +35,15 @@ def test_means_are_over_the_connected_pairs_and_the_others_are_counted():
     assert (other.protocol, other.length, other.beads, other.pending) == ("paper", None, None, 1)
 
 
+def test_networks_that_did_not_reach_the_level_are_in_no_component():
+    outcomes = {(0, 1): "connected", (0, 2): "endpoint not trained", (1, 2): "endpoint not trained"}
+    rows = [replace(ROW, seed_a=a, seed_b=b, outcome=o) for (a, b), o in outcomes.items()]
+    (level,) = summarize(rows)
+    assert (level.components, level.networks) == (1, 2)
+    (level,) = summarize([replace(row, outcome="endpoint above threshold") for row in rows])
+    assert (level.components, level.networks) == (0, 0)
+
+
 def test_components_of_the_graph_of_networks_and_paths():
     rows = [
         replace(ROW, seed_a=a, seed_b=b, outcome="connected" if (a, b) in edges else "bead stalled")

@@ -304,8 +304,14 @@ def _line(level: Level) -> tuple[str, ...]:
         level.task, level.protocol, level.method, f"{level.threshold:g}",
         ", ".join([f"{level.connected} of {level.pairs}", *others]),
         _mean(level.length, ".3f"), _mean(level.beads, ".2f"),
-        "" if level.components is None else f"{level.components} of {level.networks} networks",
+        _components(level),
     )  # fmt: skip
+
+
+def _components(level: Level) -> str:
+    if level.components is None:
+        return ""
+    return f"{level.components} of {level.networks} networks" if level.networks else "no networks"
 
 
 def _mean(value: Mean | None, form: str) -> str:

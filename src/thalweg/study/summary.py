@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from thalweg.study.results import FAILED, Row
+from thalweg.study.results import ABOVE, FAILED, UNTRAINED, Row
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Level:
         beads: on the paths.
         components: of the graph of networks and paths, where networks are in several pairs and no
             pair is pending: at most so many components has the level set among these networks.
-        networks: that the components are counted among.
+        networks: that the components are counted among: those of some pair both of whose networks
+            reached the level. Others are in no component.
     """
 
     task: str
@@ -125,8 +126,9 @@ def _level(place: tuple[str, str, str, float], rows: Sequence[Row]) -> Level:
     connected = [row for row in rows if row.connected]
     failed = sum(row.outcome == FAILED for row in rows)
     pending = sum(not row.ended for row in rows)
-    networks = {seed for row in rows for seed in (row.seed_a, row.seed_b)}
-    several = len(networks) < 2 * len(rows)
+    seeds = _seeds(rows)
+    several = len(seeds) < 2 * len(rows)
+    networks = _seeds([row for row in rows if row.outcome not in (UNTRAINED, ABOVE)])
     return Level(
         *place,
         pairs=len(rows),
@@ -139,6 +141,10 @@ def _level(place: tuple[str, str, str, float], rows: Sequence[Row]) -> Level:
         components=_components(networks, connected) if several and not pending else None,
         networks=len(networks),
     )
+
+
+def _seeds(rows: Sequence[Row]) -> set[int]:
+    return {seed for row in rows for seed in (row.seed_a, row.seed_b)}
 
 
 def _components(networks: set[int], connected: Sequence[Row]) -> int:

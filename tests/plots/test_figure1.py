@@ -108,6 +108,33 @@ def test_no_beads_and_no_paths_are_drawn_at_the_foot():
     assert heights == {0.7}
 
 
+def _ticks(axes: Any) -> list[float]:
+    low, high = axes.get_ylim()
+    return [float(tick) for tick in axes.get_yticks() if low <= tick <= high]
+
+
+def test_equal_numbers_and_narrow_ranges_have_ticks():
+    same = [replace(row, beads=3, outcome="connected") for row in rows()]
+    left, right = figure1(compute_figure1(same)).axes
+    assert len(_ticks(left)) >= 3
+    assert any(tick == pytest.approx(3) for tick in _ticks(right))
+    low, high = right.get_ylim()
+    assert low < 3 < high < 6
+
+
+def test_bars_that_reach_zero_do_not_stretch_the_axis():
+    wide = [replace(row, beads=8 * (row.seed_a == 0), outcome="connected") for row in rows()]
+    right = figure1(compute_figure1(wide)).axes[1]
+    low, high = right.get_ylim()
+    assert 1 < low < 4 < 8 < high < 16
+
+
+def test_where_nothing_connected_there_is_no_height_to_read():
+    failed = [replace(row, outcome="bead stalled") for row in rows()]
+    for axes in figure1(compute_figure1(failed)).axes:
+        assert _ticks(axes) == []
+
+
 def test_the_file(tmp_path):
     info = compute_figure1(rows())
     for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from thalweg.errors import InputError
 from thalweg.parameters import replacing
@@ -22,6 +22,8 @@ from thalweg.study.summary import Mean
 _FORMATS = (".png", ".svg", ".pdf")
 _MARKERS = ("o", "s", "^", "D", "v")
 _LINES = ("-", "--", "-.", ":", (0, (1, 1)))
+# Largest over least, below which a log axis may have no tick at 1, 2, 5, 10, ...
+_NARROW = 6.0
 
 
 def figure1(info: Figure1Info, palette: Palette = LIGHT) -> Figure:
@@ -87,7 +89,7 @@ def _draw(axes: Axes, own: Sequence[Series], what: str, palette: Palette) -> Non
         high = [(x, mean) for x, mean in shown if mean.value > 0]
         axes.errorbar(
             [x for x, _ in high], [mean.value for _, mean in high],
-            yerr=[mean.error or 0.0 for _, mean in high], color=colour, marker=marker,
+            yerr=_bars([mean for _, mean in high]), color=colour, marker=marker,
             linestyle="none", capsize=3, label=f"{series.label}{_law(fit)}",
         )  # fmt: skip
         none = [x for x, mean in shown if mean.value == 0]
@@ -110,7 +112,40 @@ def _draw(axes: Axes, own: Sequence[Series], what: str, palette: Palette) -> Non
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
+    _frame(axes, own, what, foot)
     axes.legend(fontsize=8.5)
+
+
+def _bars(means: Sequence[Mean]) -> np.ndarray:
+    """Standard errors `[2, n]`, below and above; a bar that reaches zero ends just above it."""
+    errors = np.array([mean.error or 0.0 for mean in means])
+    return np.array([np.minimum(errors, [0.99 * mean.value for mean in means]), errors])
+
+
+def _frame(axes: Axes, own: Sequence[Series], what: str, foot: float) -> None:
+    """Limits around the means, and ticks that a narrow range has, too."""
+    points = [(p, _mean(p, what)) for series in own for p in series.points]
+    heights = [
+        height
+        for _, mean in points
+        if mean is not None and mean.value > 0
+        for height in (
+            max(mean.value - (mean.error or 0.0), foot),
+            mean.value + (mean.error or 0.0),
+        )
+    ]
+    if not heights:  # nothing but what failed: there is no height to read
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
+        return
+    if any(mean is None or mean.value <= 0 for _, mean in points):
+        heights.append(foot)
+    low, high = min(heights), max(heights)
+    margin = (high / low) ** 0.1 if high > low * (1 + 1e-9) else 1.25
+    axes.set_ylim(low / margin, high * margin)
+    if high * margin**2 < _NARROW * low:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _mean(point: Point, what: str) -> Mean | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,23 @@ def now(connection: Connection) -> float:
     return float(connection.execute(text(f"SELECT {clock}")).scalar_one())
 
 
+def _write_ahead(connection: Any) -> None:
+    """Let readers and the writer not wait for each other.
+
+    SQLite does not wait for its timeout where two processes ask for this of a new file at once.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _sqlite(url: URL, *, create: bool) -> Engine:
     file = Path(str(url.database))
     if not create and not file.is_file():
@@ -115,8 +134,7 @@ def _sqlite(url: URL, *, create: bool) -> Engine:
     def _connected(connection: Any, record: Any) -> None:
         del record
         connection.isolation_level = None
-        # Readers and the writer do not wait for each other.
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         # Written to the disk before a result counts as stored: it survives a power failure.
         connection.execute("PRAGMA synchronous = FULL")

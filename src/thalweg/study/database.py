@@ -107,6 +107,9 @@ def _write_ahead(connection: Any) -> None:
     """Let readers and the writer not wait for each other.
 
     SQLite does not wait for its timeout where two processes ask for this of a new file at once.
+
+    Raises:
+        OperationalError: if the file stays locked, or cannot be written.
     """
     until = time.monotonic() + _PATIENCE
     while True:

@@ -122,6 +122,11 @@ def test_equal_numbers_and_narrow_ranges_have_ticks():
     assert low < 3 < high < 6
 
 
+def test_few_thresholds_are_the_ticks():
+    left, _ = figure1(compute_figure1(rows())).axes
+    assert left.get_xticks().tolist() == sorted(LEVELS)
+
+
 def test_bars_that_reach_zero_do_not_stretch_the_axis():
     wide = [replace(row, beads=8 * (row.seed_a == 0), outcome="connected") for row in rows()]
     right = figure1(compute_figure1(wide)).axes[1]

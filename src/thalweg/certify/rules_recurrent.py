@@ -118,7 +118,7 @@ def _begin(x: TaylorModel, *, batch_first: bool) -> Parabola | _Words:
     table, places = x.cache.get("table", (None, None))
     if table is not None and len(table.value) < places.numel():
         return _Words(Parabola.of(table), places.transpose(0, 1) if batch_first else places)
-    numbers = Parabola.of(x)
+    numbers = Parabola.of(x).renewed()  # nobody goes back through a layer to the one below
     return numbers.over(lambda part: part.transpose(0, 1)) if batch_first else numbers
 
 

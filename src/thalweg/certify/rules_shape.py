@@ -14,7 +14,7 @@ from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
     as_model,
-    rearranged,
+    moved,
     rule,
     structural,
 )
@@ -67,7 +67,7 @@ def _register(name: str, method: str) -> None:
                 out.origin = _regrouped(x, out)
             return out
 
-        return rearranged(as_model(x), move, first_order)
+        return moved(as_model(x), move, first_order)
 
     apply.__doc__ = f"``Tensor.{name}``: exact."
 

@@ -327,10 +327,10 @@ def structural(function: Callable[[Tensor], Any], x: TaylorModel) -> Any:
     Returns:
         One model, or a tuple of models.
     """
-    return rearranged(x, function, lambda first: _structural(function, first))
+    return moved(x, function, lambda first: _structural(function, first))
 
 
-def rearranged(
+def moved(
     x: TaylorModel, function: Callable[[Tensor], Any], first_order: Callable[[TaylorModel], Any]
 ) -> Any:
     """A rearrangement of a model, to second order where that is known.
@@ -340,10 +340,10 @@ def rearranged(
         function: as in :func:`structural`.
         first_order: makes the result from a model of first order.
     """
-    if x.second is None or (moved := x.second.moved(function)) is None:
+    if x.second is None or (second := x.second.moved(function)) is None:
         return first_order(x)
     first = x.first_order_later()
-    return _related(TaylorModel.deferred(moved, lambda: first_order(first())), x)
+    return _related(TaylorModel.deferred(second, lambda: first_order(first())), x)
 
 
 def _structural(function: Callable[[Tensor], Any], x: TaylorModel) -> Any:

@@ -8,9 +8,10 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from thalweg.errors import InputError
 from thalweg.parameters import replacing
@@ -24,6 +25,8 @@ _MARKERS = ("o", "s", "^", "D", "v")
 _LINES = ("-", "--", "-.", ":", (0, (1, 1)))
 # Largest over least, below which a log axis may have no tick at 1, 2, 5, 10, ...
 _NARROW = 6.0
+# Thresholds that are ticks themselves.
+_FEW = 4
 
 
 def figure1(info: Figure1Info, palette: Palette = LIGHT) -> Figure:
@@ -108,10 +111,6 @@ def _draw(axes: Axes, own: Sequence[Series], what: str, palette: Palette) -> Non
                               textcoords="offset points", xytext=(7, 6 - 12 * i), fontsize=8,
                               color=palette.ink)  # fmt: skip
     axes.set_xlabel("threshold L0")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
     _frame(axes, own, what, foot)
     axes.legend(fontsize=8.5)
 
@@ -123,7 +122,11 @@ def _bars(means: Sequence[Mean]) -> np.ndarray:
 
 
 def _frame(axes: Axes, own: Sequence[Series], what: str, foot: float) -> None:
-    """Limits around the means, and ticks that a narrow range has, too."""
+    """Limits around the means, and ticks."""
+    levels = sorted({p.threshold for series in own for p in series.points})
+    _ticks(axes.xaxis, levels[-1] / levels[0])
+    if len(levels) <= _FEW:
+        axes.xaxis.set_major_locator(FixedLocator(levels))
     points = [(p, _mean(p, what)) for series in own for p in series.points]
     heights = [
         height
@@ -143,9 +146,17 @@ def _frame(axes: Axes, own: Sequence[Series], what: str, foot: float) -> None:
     low, high = min(heights), max(heights)
     margin = (high / low) ** 0.1 if high > low * (1 + 1e-9) else 1.25
     axes.set_ylim(low / margin, high * margin)
-    if high * margin**2 < _NARROW * low:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_minor_locator(NullLocator())
+    _ticks(axes.yaxis, high / low * margin**2)
+
+
+def _ticks(axis: Axis, ratio: float) -> None:
+    """Ticks of a logarithmic axis, one of whose ends is `ratio` times the other."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if 1 < ratio < _NARROW:
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _mean(point: Point, what: str) -> Mean | None:

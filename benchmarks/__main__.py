@@ -48,7 +48,8 @@ def main() -> int:
     for option, kind in (("pairs", int), ("threshold", float), ("rounds", int), ("seed", int),
                          ("check-every", int), ("certificate", str), ("beads", int),
                          ("parameters", int), ("memory-limit", int), ("images", int), ("runs", int),
-                         ("loop", int), ("k", int), ("n", int), ("case", str)):  # fmt: skip
+                         ("loop", int), ("k", int), ("n", int), ("case", str),
+                         ("device", str)):  # fmt: skip
         parser.add_argument(f"--{option}", type=kind)
     given = parser.parse_args()
     if given.list or given.name is None:

@@ -23,9 +23,15 @@ from thalweg.tasks import Task
 Pair = tuple[Tensor, Tensor]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+def machine(device: torch.device | None = None) -> dict[str, Any]:
+    """What the figures were measured on.
+
+    Args:
+        device: a GPU to be named, too.
+    """
+    on_gpu = device is not None and device.type == "cuda"
     return {
+        **({"gpu": torch.cuda.get_device_name(device)} if on_gpu else {}),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -144,7 +150,7 @@ def compare(
         "ratios": ratios,
         "ours": mine,
         "reference": theirs,
-        "machine": machine(),
+        "machine": machine(objective.device),
     }
 
 

@@ -19,6 +19,7 @@ def run(
     seed: int = 0,
     certificate: str = "proved",
     check_every: int = 550,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Run the benchmark.
 
@@ -30,12 +31,13 @@ def run(
         certificate: of ours.
         check_every: steps between two looks of the reference at its criterion; an epoch, as in
             the published run.
+        device: where both sides compute.
     """
     task = get_task("mnist-cnn")
-    objective = task.build(None)
+    objective = task.build(None).to(device)
     training, test = objective.splits["train"], objective.splits["test"]
     setting = Setting(
-        model=task.initialize(Generator().manual_seed(0)),
+        model=task.initialize(Generator().manual_seed(0)).to(device),
         loss=nn.CrossEntropyLoss(),
         train=(training.inputs[0], training.target),
         criterion=(test.inputs[0], test.target),

@@ -19,6 +19,7 @@ def run(
     seed: int = 0,
     certificate: str = "proved",
     check_every: int = 600,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Run the benchmark.
 
@@ -30,13 +31,14 @@ def run(
         certificate: of ours.
         check_every: steps between two looks of the reference at its criterion; an epoch, as in
             the published run.
+        device: where both sides compute.
     """
     task = get_task("mnist-mlp")
-    objective = task.build(None)
+    objective = task.build(None).to(device)
     training = objective.splits["train"]
     data = (training.inputs[0], training.target)
     setting = Setting(
-        model=task.initialize(Generator().manual_seed(0)),
+        model=task.initialize(Generator().manual_seed(0)).to(device),
         loss=nn.CrossEntropyLoss(),
         train=data,
         criterion=data,

@@ -84,6 +84,7 @@ def reference_dss(setting: Setting, a: Tensor, b: Tensor, level: float, seed: in
     begin, cost = time.perf_counter(), Cost()
     model = copy.deepcopy(setting.model)
     batches = _minibatches(setting, seed)
+    a, b = (theta.to(setting.criterion[1].device) for theta in (a, b))
     string = [a, (a + b) / 2, b]
     fresh = {1}
     for _ in range(setting.rounds):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 _BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "shared" / "data"
 
@@ -19,6 +20,14 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real data sets: name their folder in THALWEG_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cuda() -> torch.device:
+    """The GPU; a test that asks for it is skipped where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU that PyTorch can use as 'cuda'")
+    return torch.device("cuda")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,11 +27,15 @@ from thalweg.certify.rounding import TINY, UNIT, charge
 from thalweg.certify.rules_criterion import ErrorTally, LossTally, Settled, Tally, terms_of
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, locate
 from thalweg.objective.batchnorm import tracked_layers
+from thalweg.objective.precision import without_cudnn
 
 CHUNK_BYTES = 9 * 2**20
-"""Float64 bytes of the largest tensor of a chunk, at most."""
+"""Float64 bytes of the largest tensor of a chunk, at most, on a CPU: its cache is to hold them."""
 
-MOST = 4096
+SHARE_OF_GPU = 2.0**-9
+"""The same on a GPU, as a share of its memory: it is idle where there is little to work on."""
+
+MOST, MOST_ON_GPU = 4096, 2**17
 """Examples of a chunk, at most."""
 
 Parameters = dict[str, TaylorModel]
@@ -223,7 +227,9 @@ def run(objective: Any, parameters: Parameters, inputs: Any) -> TaylorModel:
     """
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     try:
-        output = functional_call(objective.model, dict(parameters), arguments)
+        # Recurrent layers would lay out their weights for cuDNN, which models are not for.
+        with without_cudnn():
+            output = functional_call(objective.model, dict(parameters), arguments)
     except UnsupportedOperation as error:
         written = original(objective)
         if written is not objective:  # its own code knows in which module it is
@@ -297,7 +303,11 @@ def chunk_size(objective: Any) -> int:
     with torch.no_grad(), _Largest() as largest:
         objective.model(*arguments)
     numbers = max(largest.numbers, *(tensor.numel() for tensor in arguments), 1)
-    return max(1, min(MOST, CHUNK_BYTES // (8 * numbers)))
+    room, most, device = CHUNK_BYTES, MOST, arguments[0].device
+    if device.type == "cuda":
+        room = int(torch.cuda.get_device_properties(device).total_memory * SHARE_OF_GPU)
+        most = MOST_ON_GPU
+    return max(1, min(most, room // (8 * numbers)))
 
 
 class _Largest(TorchFunctionMode):

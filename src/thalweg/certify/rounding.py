@@ -9,9 +9,11 @@ Stability of Numerical Algorithms* (2002), Sections 2.2 and 3.1:
 - a sum or an inner product of ``n`` terms, in any order of summation and with or without fused
   multiply-add, errs by at most ``gamma(n)`` times the sum of the absolute terms;
 - torch's elementary functions (exp, log, tanh, erf, ...) are *assumed* to err by at most 4 units
-  in the last place, ``FUNCTION`` relative, which is more than their libraries (SLEEF, libm) state;
-- matrix products and convolutions in float64 are assumed to be computed as conventional inner
-  products (no Strassen or Winograd scheme), as the CPU libraries do;
+  in the last place, ``FUNCTION`` relative, which is more than their libraries (SLEEF, libm, CUDA)
+  state;
+- matrix products in float64 are assumed to be computed as conventional inner products (no Strassen
+  scheme), as the libraries of CPUs and GPUs do; convolutions are such products
+  (:mod:`thalweg.certify.inner_products`);
 - in large layers, what is of first or second order in the halfwidth, and absolute products, may be
   computed in float32 on x86 processors, where oneDNN convolves directly
   (:func:`thalweg.certify.rules_linear.single_is_safe`): then `u = 2**-24`;

@@ -128,10 +128,10 @@ def attention(
     scores = multiply(matmul(query, key.transpose(-2, -1)), scale)
     if is_causal:
         length, other = scores.value.shape[-2:]
-        attn_mask = torch.ones(length, other, dtype=torch.bool).tril()
+        attn_mask = scores.value.new_ones(length, other, dtype=torch.bool).tril()
     if attn_mask is not None:
         if attn_mask.dtype == torch.bool:
-            attn_mask = torch.zeros(attn_mask.shape).masked_fill(~attn_mask, -math.inf)
+            attn_mask = scores.value.new_zeros(attn_mask.shape).masked_fill(~attn_mask, -math.inf)
         scores = add(scores, attn_mask)
     return matmul(softmax(scores, -1), value)
 

@@ -1,7 +1,8 @@
 """Convolution and average pooling of Taylor models.
 
 Values are convolved in float64. What is of first and second order in the halfwidth may be
-convolved in float32, its rounding error bounded like every other (:func:`_mixed`).
+convolved in float32 where that is faster, its rounding error bounded like every other
+(:func:`_mixed`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_input
 
+from thalweg.certify.inner_products import Geometry
 from thalweg.certify.origins import Origin
-from thalweg.certify.rounding import charge, gamma, inflate
+from thalweg.certify.rounding import UNIT, charge, gamma, inflate
 from thalweg.certify.rules_algebra import add
-from thalweg.certify.rules_linear import fresh_part, norms, single_is_safe, sizes, upward
+from thalweg.certify.rules_linear import (
+    SMALL,
+    fresh_part,
+    norms,
+    single_is_safe,
+    sizes,
+    upward,
+)
 from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
@@ -30,11 +38,6 @@ from thalweg.certify.taylor import (
 )
 
 Apply = Callable[[Tensor, Tensor], Tensor]
-
-UNFOLDED = 2**21
-"""Bytes of unfolded input that are convolved at once."""
-
-_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 @rule("conv1d", "conv2d", "conv3d")
@@ -50,22 +53,17 @@ def convolution(
         out = convolution(batched, w, bias, stride, padding, dilation, groups)
         return structural(lambda part: part.squeeze(0), out)
 
-    def apply(data: Tensor, kernel: Tensor) -> Tensor:
-        def convolve(part: Tensor) -> Tensor:
-            return _CONVOLUTIONS[spatial](part, kernel, None, stride, padding, dilation, groups)
-
-        # NNPACK may take Winograd's scheme, whose rounding error is not that of inner products.
-        with torch.backends.nnpack.flags(enabled=False):
-            if data.dtype == torch.float32:
-                return convolve(data)
-            return torch.cat([convolve(part) for part in data.split(_batch(data, kernel))])
-
+    geometry = Geometry(stride, padding, dilation, groups)
+    apply = geometry.convolve
     terms = w.value[0].numel()
-    inherited, fast = None, w.slope is not None and groups == 1 and single_is_safe(x.value)
-    if x.slope is not None and fast:
-        value, slope, remainder, inherited = _mixed(x, w, apply, terms)
+    # In small layers, the products are not what costs.
+    large = w.slope is not None and groups == 1 and x.value[:1].numel() > SMALL
+    lower = torch.float32 if single_is_safe(x.value) else torch.float64
+    inherited = None
+    if x.slope is not None and large:
+        value, slope, remainder, inherited = _mixed(x, w, apply, lower)
     else:
-        value, slope, second = _products(x, w, apply, fast=fast)
+        value, slope, second = _products(x, w, apply, lower if large else torch.float64)
         remainder = None
         if second is not None:
             value, remainder = value + second, second.abs()
@@ -75,9 +73,10 @@ def convolution(
     largest = _largest(x)
     norms, slack = _kernel_norms(w)
     share = norms * gamma(2 * terms + 16) + slack
-    if x.slope is None and fast:
-        share = share + w.cache["tilt32"].double().flatten(1).abs().sum(1) * _gamma32(terms + 8)
-    error = torch.outer(largest, share).add_(2.0**-90 if fast else 0.0)
+    if x.slope is None and w.slope is not None and large and lower == torch.float32:
+        tilts = inflate(w.slope.flatten(1).abs().sum(1), terms)
+        share = share + tilts * _gamma(terms + 8, lower)
+    error = torch.outer(largest, share).add_(2.0**-90 if large else 0.0)
     added = None if bias is None else as_model(bias)
     if added is not None and slope is not None:
         # In place: another roundoff of value and slope, which the norms above leave room for.
@@ -95,37 +94,29 @@ def convolution(
     if added is not None:
         out = add(out, structural(lambda part: _channels(part, spatial), added))
     if inherited is not None and x.remainder is not None and spatial == 2:
-        out.origin = _convolution_origin(x, w, out, inherited, (stride, padding, dilation))
+        out.origin = _convolution_origin(x, w, out, inherited, geometry)
     return out
 
 
 def _convolution_origin(
-    x: TaylorModel, w: TaylorModel, out: TaylorModel, inherited: Tensor, geometry: Any
+    x: TaylorModel, w: TaylorModel, out: TaylorModel, inherited: Tensor, geometry: Geometry
 ) -> Origin | None:
     """The error goes through the kernels at the centre, back by a transposed convolution."""
     noise, remainder = x.remainder, out.remainder
-    if noise is None or remainder is None or isinstance(geometry[1], str):
+    if noise is None or remainder is None or isinstance(geometry.padding, str):
         return None
-    shape, kernel = x.value.shape[1:], w.cache["single"][0]
+    shape, kernel = x.value.shape[1:], w.cache["mixed"][0]
 
     def pull(g: Tensor, owner: Tensor) -> Tensor:
-        with torch.backends.nnpack.flags(enabled=False):
-            size = (len(g), *shape)
-            return conv2d_input(size, kernel, g.float(), *geometry).double()
+        return geometry.pull_back(g.to(kernel.dtype), kernel, shape).double()
 
     return Origin(
         noise,
         x.origin,
         pull,
         lambda owner: fresh_part(remainder[owner], inherited[owner]),
-        2 * _gamma32(w.value[:, 0].numel() + 8),
+        2 * _gamma(w.value[:, 0].numel() + 8, kernel.dtype),
     )
-
-
-def _batch(data: Tensor, kernel: Tensor) -> int:
-    """Examples whose unfolded input stays in cache: in float64, torch unfolds a whole batch."""
-    unfolded = kernel[0].numel() * math.prod(data.shape[2:])
-    return max(1, UNFOLDED // (8 * unfolded))
 
 
 def _channels(part: Tensor, spatial: int) -> Tensor:
@@ -133,41 +124,38 @@ def _channels(part: Tensor, spatial: int) -> Tensor:
     return part.reshape(-1, *[1] * spatial)
 
 
-def _gamma32(terms: int) -> float:
-    """Higham's gamma_n in float32."""
-    accumulated = terms * 2.0**-24
+def _gamma(terms: int, dtype: torch.dtype) -> float:
+    """Higham's gamma_n in float32 or float64."""
+    accumulated = terms * (2.0**-24 if dtype == torch.float32 else UNIT)
     return accumulated / (1 - accumulated)
 
 
 def _products(
-    x: TaylorModel, w: TaylorModel, apply: Apply, *, fast: bool
+    x: TaylorModel, w: TaylorModel, apply: Apply, lower: torch.dtype
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Products of order zero and one, and half of that of order two, in float64.
 
-    The slope of a layer that sees the data is computed in float32 where that is fast: its error is
-    at most gamma ‖D‖ times the largest number.
+    The slope of a layer that sees the data is computed in `lower`: in float32, its error is at most
+    gamma ‖D‖ times the largest number.
     """
     if w.slope is None:
         slope = None if x.slope is None else apply(x.slope, w.value)
         return apply(x.value, w.value), slope, None
-    if x.slope is None and fast:
-        if "tilt32" not in w.cache:
-            w.cache["tilt32"] = w.slope.float()
-        return apply(x.value, w.value), apply(x.value.float(), w.cache["tilt32"]).double(), None
-    value, slope = apply(x.value, w.value), apply(x.value, w.slope)
     if x.slope is None:
-        return value, slope, None
+        slope = apply(x.value.to(lower), w.slope.to(lower)).double()
+        return apply(x.value, w.value), slope, None
+    value, slope = apply(x.value, w.value), apply(x.value, w.slope)
     return value, slope.add_(apply(x.slope, w.value)), apply(x.slope, w.slope).mul_(0.5)
 
 
 def _mixed(
-    x: TaylorModel, w: TaylorModel, apply: Apply, terms: int
+    x: TaylorModel, w: TaylorModel, apply: Apply, lower: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Value in float64; slope, second order and remainder in float32, their rounding charged.
+    """Value in float64; slope, second order and remainder in `lower`, their rounding charged.
 
-    Convolution in float32 is several times faster than in float64, and its rounding error,
-    gamma_n |w|·|x| with n terms and u = 2^-24, is small beside the second order: everything it
-    touches is itself of first order in the halfwidth. With the Cauchy-Schwarz inequality on each
+    Convolution in float32 is several times faster than in float64 on a CPU, and its rounding
+    error, gamma_n |w|·|x| with n terms and u = 2^-24, is small beside the second order: everything
+    it touches is itself of first order in the halfwidth. With the Cauchy-Schwarz inequality on each
     patch, |w|·|x| <= ‖w‖ ‖x‖: the error of a slope is at most gamma (‖W‖ ‖slope‖ + ‖D‖ ‖value‖),
     norms of kernels times norms of patches.
 
@@ -175,32 +163,39 @@ def _mixed(
         Value, slope and remainder, and the part |W| r of the remainder, or None.
     """
     assert x.slope is not None and w.slope is not None  # noqa: PT018 the caller has checked
-    if "single" not in w.cache:
-        kernel, tilt = w.value.float(), w.slope.float()
-        w.cache["single"] = (
-            kernel, tilt, torch.cat([kernel, tilt], 1), upward(w.value.abs()), _envelope(w.slope)
+    if "mixed" not in w.cache:
+        kernel, tilt = w.value.to(lower), w.slope.to(lower)
+        w.cache["mixed"] = (
+            kernel, tilt, torch.cat([kernel, tilt], 1), _raised(w.value.abs(), lower),
+            _envelope(w.slope),
         )  # fmt: skip
-    _, tilt, first_order, absolute, change = w.cache["single"]
-    gamma32 = _gamma32(2 * terms + 8)
-    data, slope = x.value.float(), x.slope.float()
+    _, tilt, first_order, absolute, change = w.cache["mixed"]
+    rounding = _gamma(2 * w.value[0].numel() + 8, lower)
+    data, slope = x.value.to(lower), x.slope.to(lower)
     second = apply(slope, tilt).double().mul_(0.5)
     value = apply(x.value, w.value).add_(second)
     out = apply(torch.cat([slope, data], 1), first_order).double()
     # The third is that of the second order, twice.
     errors = [
-        (w.value, slope, gamma32), (w.slope, data, gamma32), (w.slope, slope, gamma32)
+        (w.value, slope, rounding), (w.slope, data, rounding), (w.slope, slope, rounding)
     ]  # fmt: skip
     remainder, inherited = second.abs_(), None
     for weight, part, share in errors:
         remainder.add_(_patch_errors(weight, part, apply, share))
     if x.remainder is not None:
         # |D| r by an envelope of |D|: one channel, which is enough for what is so small.
-        noise, (rows, columns) = upward(x.remainder), change
-        inherited = apply(noise, absolute).double().mul_(1 + 2 * gamma32).add_(2.0**-90)
-        changed = apply(noise, upward(columns).unsqueeze(0)).double().mul_(1 + 2 * gamma32)
+        noise, (rows, columns) = _raised(x.remainder, lower), change
+        inherited = apply(noise, absolute).double().mul_(1 + 2 * rounding).add_(2.0**-90)
+        changed = apply(noise, _raised(columns, lower).unsqueeze(0)).double()
+        changed.mul_(1 + 2 * rounding)
         rows = rows.view(-1, *[1] * (x.value.ndim - 2))
         remainder.add_(inherited).addcmul_(changed.add_(2.0**-90), rows)
     return value, out, remainder, inherited
+
+
+def _raised(part: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers of a type that are no smaller."""
+    return upward(part) if dtype == torch.float32 else part
 
 
 def _envelope(slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,8 +207,8 @@ def _envelope(slope: Tensor) -> tuple[Tensor, Tensor]:
 
 def _patch_errors(kernel: Tensor, data: Tensor, apply: Apply, share: float) -> Tensor:
     """Upper bound of `share` times ‖kernel‖ ‖patch‖, for every kernel and patch of the data."""
-    norms = kernel.flatten(1).norm(dim=1).float()
-    window = kernel.new_ones(1, 1, *kernel.shape[2:]).float()
+    norms = kernel.flatten(1).norm(dim=1).to(data.dtype)
+    window = data.new_ones(1, 1, *kernel.shape[2:])
     patches = apply(data.square().sum(1, keepdim=True), window).clamp_(min=0).sqrt_()
     # Sums of a few thousand squares err by less than 2^-10; the root halves that.
     errors = patches * norms.mul_(share * (1 + 2.0**-9)).view(-1, *[1] * (data.ndim - 2))

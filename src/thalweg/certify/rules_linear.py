@@ -264,7 +264,7 @@ def einsum(equation: str, *operands: Any) -> TaylorModel:
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
     if len(operands) == 1:
-        operands = (*operands, 1.0)
+        operands = (*operands, as_model(operands[0]).value.new_ones(()))
         equation = equation.replace("->", ",->") if "->" in equation else f"{equation},"
     if len(operands) != 2:
         raise UnsupportedOperation("einsum", "more than two operands")

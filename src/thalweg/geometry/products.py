@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.objective.criterion import total
+from thalweg.objective.precision import full_float32, without_cudnn
 from thalweg.parameters import Source
 
 Matrix = Literal["hessian", "gauss-newton"]
@@ -123,9 +124,10 @@ class Curvature:
         self._graphs: list[_Graph] = []
         self._keeps: bool | None = None
         self._value: tuple[float, Tensor] | None = None
-        # oneDNN's recurrent kernels have no second derivative.
+        # The recurrent kernels of oneDNN, for float32, and of cuDNN have no second derivative.
         recurrent = any(isinstance(m, nn.RNNBase) for m in self._objective.model.modules())
-        self._plain = recurrent and self.layout.dtype == torch.float32
+        fused = self.layout.dtype == torch.float32 or self.device.type == "cuda"
+        self._plain = recurrent and fused
 
     @property
     def examples(self) -> int:
@@ -290,12 +292,13 @@ def _second_derivatives(*, plain: bool) -> Iterator[None]:
     """Kernels that can be differentiated twice, for attention and, if plain, recurrent layers."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(full_float32())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if plain:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # torch warns of its own flags of other devices
             stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(without_cudnn())
         yield
 
 

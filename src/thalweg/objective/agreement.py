@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.objective.splits import Inputs
 from thalweg.objective.strategies import STRATEGIES, Buffers, Work
@@ -59,7 +59,7 @@ def gradients_agree(
     """
     inputs, target = _few(inputs), target[:EXAMPLES]
     rows = some(len(stack))
-    quiet = replace(work, model=copy.deepcopy(work.model).eval())
+    quiet = replace(work, model=_quiet(work.model))
     got = STRATEGIES[strategy].gradients(quiet, stack, inputs, target)
     before = torch.get_rng_state()
     expected = _LOOP.gradients(quiet, stack[rows], inputs, target)
@@ -79,6 +79,18 @@ def reuse_agrees(got: Tensor, work: Work, stack: Tensor, inputs: Inputs, target:
         target: likewise.
     """
     return _close(got, _LOOP.values(work, stack, [], inputs, target), stack.dtype)
+
+
+def _quiet(model: nn.Module) -> nn.Module:
+    """A copy without dropout.
+
+    It is in evaluation mode but for recurrent layers, whose gradients cuDNN has in training alone.
+    """
+    model = copy.deepcopy(model).eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.RNNBase):
+            layer.train().dropout = 0.0
+    return model
 
 
 def _few(inputs: Inputs) -> Inputs:

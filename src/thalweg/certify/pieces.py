@@ -164,7 +164,8 @@ class Search:
             if self._refused_at is None:
                 self._values = self._look(0.0), middle, self._look(1.0)
         pieces = [] if self._refused_at is not None else self._first_pieces()
-        for left, right in pieces:
+        # Where the criterion is expected highest comes first: it may refuse the segment at once.
+        for left, right in sorted(pieces, key=lambda ends: -self._expected(sum(ends) / 2)):
             self._open(left, right, Settled(), None, _SHARE)
             if self._refused_at is not None:
                 break
@@ -282,24 +283,26 @@ class Search:
             self._look((left + right) / 2)
 
     def _room(self, left: float, right: float, share: float) -> float:
-        """What remainders of settled examples may take up: a share of the room expected there.
-
-        The criterion is expected to be the parabola through its values at both ends and the
-        middle; what is wrong about that costs time, not truth.
-        """
+        """What remainders of settled examples may take up: a share of the room expected there."""
         if self._threshold is None:
             return share * self._tolerance * abs(self._seen)
         if self._values is None:
             return 0.0
-        a, b, c = self._values
-        expected = max(
-            a + t * (4 * b - 3 * a - c) + t * t * 2 * (a + c - 2 * b)
-            for t in (left, (left + right) / 2, right)
-        )
+        expected = max(self._expected(t) for t in (left, (left + right) / 2, right))
         room = max(self._threshold - expected, 0.0)
         if self._objective.criterion.name == "perplexity":
             room /= self._threshold  # in nats, the unit of the mean loss
         return share * room
+
+    def _expected(self, t: float) -> float:
+        """The criterion at t, by the parabola through its values at both ends and the middle.
+
+        What is wrong about that costs time, not truth.
+        """
+        if self._values is None:
+            return 0.0
+        a, b, c = self._values
+        return a + t * (4 * b - 3 * a - c) + t * t * 2 * (a + c - 2 * b)
 
     def _look(self, t: float) -> float:
         """Evaluate the criterion on all examples at one point."""

@@ -59,10 +59,14 @@ class Geometry:
             kernel: of the same type.
             shape: `(c, h, w)` of one input.
         """
+        if g.device.type != "cpu":
+            return self._fold_back(g, kernel, shape)
         size = (len(g), *shape)
-        if g.device.type == "cpu":
-            with torch.backends.nnpack.flags(enabled=False):
-                return conv2d_input(size, kernel, g, self.stride, self.padding, self.dilation)
+        with torch.backends.nnpack.flags(enabled=False):
+            return conv2d_input(size, kernel, g, self.stride, self.padding, self.dilation)
+
+    def _fold_back(self, g: Tensor, kernel: Tensor, shape: torch.Size) -> Tensor:
+        """Products with all kernels, each laid where its patch was."""
         across = kernel.flatten(1).t()
         batch = max(1, UNFOLDED_ON_GPU // (across.nbytes // across.shape[1] * g[0, 0].numel()))
         layout = (shape[1:], kernel.shape[2:], self.dilation, self.padding, self.stride)

@@ -6,7 +6,6 @@ hence every split the objective has, whichever one the criterion is taken on.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect, insort
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from thalweg.connect.connection import Profile
+from thalweg.documents import finite
 from thalweg.objective import Criterion, Objective, evaluate_on
 from thalweg.paths import Bezier, Path, Polygonal
 
@@ -129,7 +129,7 @@ def _bead_fractions(path: Path) -> np.ndarray:
 
 
 def _finite(values: Tensor) -> tuple[float | None, ...]:
-    return tuple(v if math.isfinite(v) else None for v in values.tolist())
+    return tuple(map(finite, values.tolist()))
 
 
 def _evaluate(

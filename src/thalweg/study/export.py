@@ -47,8 +47,9 @@ def read_csv(file: Path) -> list[Row]:
             lines = list(csv.DictReader(stream))
         return [Row(**{name: _value(name, line[name]) for name in COLUMNS}) for line in lines]
     except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+        got = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(
-            f"expected a table of a study at {file}, got '{error}': export one with thalweg study "
+            f"expected a table of a study at {file}, got '{got}': export one with thalweg study "
             "export"
         ) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ def settings() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _as_if_built_with_cuda(monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+
+
 @pytest.fixture(params=["default", "allowed", "forbidden"])
 def chosen(request):
     """What a user may have set before."""
@@ -33,15 +39,15 @@ def chosen(request):
 
 
 def test_tf32_is_off_within_the_block_alone(chosen):
-    with full_float32():
+    with full_float32:
         assert cudnn.allow_tf32 is False
-        with without_cudnn():
+        with without_cudnn:
             assert not cudnn.enabled
     assert settings() == chosen
 
 
 def test_an_error_restores_the_settings(chosen):
-    with pytest.raises(ZeroDivisionError), full_float32(), without_cudnn():
+    with pytest.raises(ZeroDivisionError), full_float32, without_cudnn:
         _ = 1 / 0
     assert settings() == chosen
 
@@ -52,8 +58,33 @@ def test_settings_of_single_layers_are_kept():
     cudnn.conv.fp32_precision = "ieee"
     try:
         chosen = settings()
-        with full_float32():
+        with full_float32:
             assert settings()[2:] == ("ieee", "ieee")
         assert settings() == chosen
     finally:
         cudnn.conv.fp32_precision = before
+
+
+def test_settings_stay_until_the_last_thread_has_left():
+    before, entered, leave = settings(), threading.Event(), threading.Event()
+
+    def inside():
+        with full_float32:
+            entered.set()
+            leave.wait(10)
+
+    other = threading.Thread(target=inside)
+    with full_float32:
+        other.start()
+        entered.wait(10)
+    assert cudnn.allow_tf32 is False
+    leave.set()
+    other.join()
+    assert settings() == before
+
+
+def test_nothing_is_set_where_there_is_no_cuda(monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    before = settings()
+    with full_float32, without_cudnn:
+        assert settings() == before

@@ -228,7 +228,7 @@ def run(objective: Any, parameters: Parameters, inputs: Any) -> TaylorModel:
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     try:
         # Recurrent layers would lay out their weights for cuDNN, which models are not for.
-        with without_cudnn():
+        with without_cudnn:
             output = functional_call(objective.model, dict(parameters), arguments)
     except UnsupportedOperation as error:
         written = original(objective)

@@ -12,8 +12,8 @@ Stability of Numerical Algorithms* (2002), Sections 2.2 and 3.1:
   in the last place, ``FUNCTION`` relative, which is more than their libraries (SLEEF, libm, CUDA)
   state;
 - matrix products in float64 are assumed to be computed as conventional inner products (no Strassen
-  scheme), as the libraries of CPUs and GPUs do; convolutions are such products
-  (:mod:`thalweg.certify.inner_products`);
+  scheme; no float64 emulated by shorter numbers, which cuBLAS does only where it is told to);
+  convolutions are such products (:mod:`thalweg.certify.inner_products`);
 - in large layers, what is of first or second order in the halfwidth, and absolute products, may be
   computed in float32 on x86 processors, where oneDNN convolves directly
   (:func:`thalweg.certify.rules_linear.single_is_safe`): then `u = 2**-24`;

@@ -292,13 +292,13 @@ def _second_derivatives(*, plain: bool) -> Iterator[None]:
     """Kernels that can be differentiated twice, for attention and, if plain, recurrent layers."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(full_float32())
+        stack.enter_context(full_float32)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if plain:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # torch warns of its own flags of other devices
             stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            stack.enter_context(without_cudnn())
+            stack.enter_context(without_cudnn)
         yield
 
 

@@ -111,7 +111,7 @@ class Flat:
         return (self.coefficients @ self.basis).to(dtype)
 
 
-@full_float32()
+@full_float32
 def evaluate_on(
     objective: Objective,
     origin: Tensor,

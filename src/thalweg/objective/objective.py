@@ -250,7 +250,7 @@ class Objective:
             stack, self.criterion.split, (self.criterion,), ceiling=ceiling, guess=guess
         )
 
-    @full_float32()
+    @full_float32
     def evaluate(
         self,
         stack: Tensor,
@@ -306,7 +306,7 @@ class Objective:
         """Endless minibatches of the training split, seeded."""
         return self.splits[self.training.split].minibatches(self.training.batch_size, seed)
 
-    @full_float32()
+    @full_float32
     def gradients(self, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Gradients:
         """Gradients of the training loss, dropout on, of a stack of models on one minibatch.
 

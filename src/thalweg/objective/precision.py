@@ -1,46 +1,48 @@
-"""What cuDNN is allowed on a GPU: not to round float32 to TF32, or nothing at all."""
+"""What cuDNN is allowed on a GPU: not to round float32 to TF32, or nothing at all.
+
+These are settings of the process. They are made where a computation begins and undone when the last
+one that asked for them has ended, in whatever thread; a PyTorch without CUDA has no use for them.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
 
+_cudnn: Any = torch.backends.cudnn
 
-@contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Let cuDNN compute convolutions and recurrent layers in float32 itself.
 
-    PyTorch lets it take TF32, off by up to 1e-3, unless told otherwise: the criterion on a GPU
-    would then not be what it is on a CPU. Matrix products outside cuDNN follow
-    :func:`torch.set_float32_matmul_precision`, whose default is full precision.
+class Held(contextlib.ContextDecorator):
+    """Settings that hold as long as anybody is in the block.
 
-    Example:
-        >>> with full_float32():
-        ...     torch.backends.cudnn.allow_tf32
-        False
+    Args:
+        settings: makes them; undone when it is left.
     """
-    cudnn: Any = torch.backends.cudnn
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(RuntimeError):  # convolutions may be set apart from the rest
-            stack.enter_context(_set(cudnn, "allow_tf32", False))
-        if hasattr(cudnn, "conv"):  # since torch 2.9 a setting for each
-            stack.enter_context(_set(cudnn.conv, "fp32_precision", "ieee"))
-            stack.enter_context(_set(cudnn.rnn, "fp32_precision", "ieee"))
-        yield
 
+    def __init__(self, settings: Callable[[], AbstractContextManager[None]]) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._undo = ExitStack()
 
-def without_cudnn() -> contextlib.AbstractContextManager[None]:
-    """Let PyTorch's own kernels compute what cuDNN would.
+    def __enter__(self) -> None:
+        """Make the settings, if nobody has."""
+        with self._lock:
+            if not self._inside and torch.backends.cuda.is_built():
+                self._undo.enter_context(self._settings())
+            self._inside += 1
 
-    Example:
-        >>> with without_cudnn():
-        ...     torch.backends.cudnn.enabled
-        False
-    """
-    return _set(torch.backends.cudnn, "enabled", False)
+    def __exit__(self, *error: object) -> None:
+        """Undo them, if nobody else is inside."""
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._undo.close()
 
 
 @contextlib.contextmanager
@@ -51,3 +53,26 @@ def _set(owner: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, before)
+
+
+@contextlib.contextmanager
+def _no_tf32() -> Iterator[None]:
+    with ExitStack() as stack:
+        with contextlib.suppress(RuntimeError):  # convolutions may be set apart from the rest
+            stack.enter_context(_set(_cudnn, "allow_tf32", False))
+        if hasattr(_cudnn, "conv"):  # since torch 2.9 a setting for each
+            stack.enter_context(_set(_cudnn.conv, "fp32_precision", "ieee"))
+            stack.enter_context(_set(_cudnn.rnn, "fp32_precision", "ieee"))
+        yield
+
+
+full_float32 = Held(_no_tf32)
+"""Let cuDNN compute convolutions and recurrent layers in float32 itself.
+
+PyTorch lets it take TF32, off by up to 1e-3, unless told otherwise: the criterion on a GPU would
+then not be what it is on a CPU. Matrix products outside cuDNN follow
+:func:`torch.set_float32_matmul_precision`, whose default is full precision.
+"""
+
+without_cudnn = Held(lambda: _set(_cudnn, "enabled", False))
+"""Let PyTorch's own kernels compute what cuDNN would."""

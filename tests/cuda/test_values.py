@@ -74,12 +74,26 @@ def test_a_plane_reuses_the_first_layer_there(cuda):
     torch.testing.assert_close(values[1], values[0], rtol=1e-5, atol=1e-7)
 
 
-def test_the_same_seed_trains_the_same_networks(cuda):
-    there = PROBLEMS["mlp"].build(torch.float32, training=Training(learning_rate=0.05)).to(cuda)
-    stack = random_stack(there, 3)
+@pytest.mark.parametrize("problem", ["mlp", "wide convolutions"])
+def test_the_same_seed_trains_the_same_networks(problem, cuda):
+    """Left to itself, cuDNN takes gradients of convolutions whose last bits differ every time."""
+    if problem == "mlp":
+        here = PROBLEMS["mlp"].build(torch.float32, training=Training(learning_rate=0.05))
+    else:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 5), nn.ReLU(),
+            nn.Flatten(), nn.Linear(64 * 8 * 8, 10),
+        )  # fmt: skip
+        data = torch.randn(400, 1, 28, 28), torch.randint(10, (400,))
+        here = Objective(
+            model, functional.cross_entropy, train=data, training=Training(batch_size=100)
+        )
+    there = here.to(cuda)
+    stack = random_stack(there, 3) / 10
     before = float(there.criterion_of(stack).values.max())
-    runs = [train(there, list(stack), 0.9 * before, seed=4) for _ in range(2)]
+    runs = [train(there, list(stack), 0.7 * before, seed=4) for _ in range(2)]
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one.theta, other.theta)
         assert math.isfinite(one.criterion)
-        assert one.criterion <= 0.9 * before
+        assert one.criterion <= 0.7 * before

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from thalweg.objective.precision import full_float32, without_cudnn
+from thalweg.objective.precision import exact_cudnn, without_cudnn
 
 cudnn: Any = torch.backends.cudnn
 
@@ -39,7 +39,7 @@ def chosen(request):
 
 
 def test_tf32_is_off_within_the_block_alone(chosen):
-    with full_float32:
+    with exact_cudnn:
         assert cudnn.allow_tf32 is False
         with without_cudnn:
             assert not cudnn.enabled
@@ -47,7 +47,7 @@ def test_tf32_is_off_within_the_block_alone(chosen):
 
 
 def test_an_error_restores_the_settings(chosen):
-    with pytest.raises(ZeroDivisionError), full_float32, without_cudnn:
+    with pytest.raises(ZeroDivisionError), exact_cudnn, without_cudnn:
         _ = 1 / 0
     assert settings() == chosen
 
@@ -58,7 +58,7 @@ def test_settings_of_single_layers_are_kept():
     cudnn.conv.fp32_precision = "ieee"
     try:
         chosen = settings()
-        with full_float32:
+        with exact_cudnn:
             assert settings()[2:] == ("ieee", "ieee")
         assert settings() == chosen
     finally:
@@ -69,12 +69,12 @@ def test_settings_stay_until_the_last_thread_has_left():
     before, entered, leave = settings(), threading.Event(), threading.Event()
 
     def inside():
-        with full_float32:
+        with exact_cudnn:
             entered.set()
             leave.wait(10)
 
     other = threading.Thread(target=inside)
-    with full_float32:
+    with exact_cudnn:
         other.start()
         entered.wait(10)
     assert cudnn.allow_tf32 is False
@@ -86,5 +86,5 @@ def test_settings_stay_until_the_last_thread_has_left():
 def test_nothing_is_set_where_there_is_no_cuda(monkeypatch):
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
     before = settings()
-    with full_float32, without_cudnn:
+    with exact_cudnn, without_cudnn:
         assert settings() == before

@@ -32,7 +32,7 @@ from thalweg.objective.precision import without_cudnn
 CHUNK_BYTES = 9 * 2**20
 """Float64 bytes of the largest tensor of a chunk, at most, on a CPU: its cache is to hold them."""
 
-SHARE_OF_GPU = 2.0**-9
+SHARE_OF_GPU = 2.0**-7
 """The same on a GPU, as a share of its memory: it is idle where there is little to work on."""
 
 MOST, MOST_ON_GPU = 4096, 2**17

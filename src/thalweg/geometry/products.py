@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from thalweg.errors import InputError
 from thalweg.objective import Objective
 from thalweg.objective.criterion import total
-from thalweg.objective.precision import full_float32, without_cudnn
+from thalweg.objective.precision import exact_cudnn, without_cudnn
 from thalweg.parameters import Source
 
 Matrix = Literal["hessian", "gauss-newton"]
@@ -292,7 +292,7 @@ def _second_derivatives(*, plain: bool) -> Iterator[None]:
     """Kernels that can be differentiated twice, for attention and, if plain, recurrent layers."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(full_float32)
+        stack.enter_context(exact_cudnn)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if plain:
             stack.enter_context(warnings.catch_warnings())

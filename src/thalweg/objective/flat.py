@@ -21,7 +21,7 @@ from thalweg.objective.agreement import EXAMPLES, reuse_agrees, some
 from thalweg.objective.criterion import Criterion, across_models
 from thalweg.objective.objective import Evaluation, Objective
 from thalweg.objective.planning import NoPlan, Plan, power_of_two
-from thalweg.objective.precision import full_float32
+from thalweg.objective.precision import exact_cudnn
 from thalweg.objective.rest import RESTS, Across, Job, Piece
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import as_tuple
@@ -111,7 +111,7 @@ class Flat:
         return (self.coefficients @ self.basis).to(dtype)
 
 
-@full_float32
+@exact_cudnn
 def evaluate_on(
     objective: Objective,
     origin: Tensor,

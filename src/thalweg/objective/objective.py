@@ -20,7 +20,7 @@ from thalweg.objective.engine import Ceiling, Engine
 from thalweg.objective.normalization import with_fast_normalization
 from thalweg.objective.planning import Planner
 from thalweg.objective.pooling import with_fast_pooling
-from thalweg.objective.precision import full_float32
+from thalweg.objective.precision import exact_cudnn
 from thalweg.objective.recipe import Training
 from thalweg.objective.splits import Inputs, Split
 from thalweg.objective.strategies import STRATEGIES, Work
@@ -250,7 +250,7 @@ class Objective:
             stack, self.criterion.split, (self.criterion,), ceiling=ceiling, guess=guess
         )
 
-    @full_float32
+    @exact_cudnn
     def evaluate(
         self,
         stack: Tensor,
@@ -306,7 +306,7 @@ class Objective:
         """Endless minibatches of the training split, seeded."""
         return self.splits[self.training.split].minibatches(self.training.batch_size, seed)
 
-    @full_float32
+    @exact_cudnn
     def gradients(self, stack: Tensor, batch: tuple[Inputs, Tensor]) -> Gradients:
         """Gradients of the training loss, dropout on, of a stack of models on one minibatch.
 

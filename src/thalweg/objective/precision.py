@@ -1,4 +1,4 @@
-"""What cuDNN is allowed on a GPU: not to round float32 to TF32, or nothing at all.
+"""What cuDNN is allowed on a GPU: float32 as such, the same way every time; or nothing at all.
 
 These are settings of the process. They are made where a computation begins and undone when the last
 one that asked for them has ended, in whatever thread; a PyTorch without CUDA has no use for them.
@@ -56,21 +56,23 @@ def _set(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_tf32() -> Iterator[None]:
+def _exact() -> Iterator[None]:
     with ExitStack() as stack:
         with contextlib.suppress(RuntimeError):  # convolutions may be set apart from the rest
             stack.enter_context(_set(_cudnn, "allow_tf32", False))
         if hasattr(_cudnn, "conv"):  # since torch 2.9 a setting for each
             stack.enter_context(_set(_cudnn.conv, "fp32_precision", "ieee"))
             stack.enter_context(_set(_cudnn.rnn, "fp32_precision", "ieee"))
+        stack.enter_context(_set(_cudnn, "deterministic", True))
         yield
 
 
-full_float32 = Held(_no_tf32)
-"""Let cuDNN compute convolutions and recurrent layers in float32 itself.
+exact_cudnn = Held(_exact)
+"""Let cuDNN compute convolutions and recurrent layers in float32 itself, the same way every time.
 
-PyTorch lets it take TF32, off by up to 1e-3, unless told otherwise: the criterion on a GPU would
-then not be what it is on a CPU. Matrix products outside cuDNN follow
+Unless told otherwise, PyTorch lets it take TF32, off by up to 1e-3, so that the criterion on a GPU
+is not what it is on a CPU, and gradients whose sums come in another order every time, so that the
+same seed finds another path. Matrix products outside cuDNN follow
 :func:`torch.set_float32_matmul_precision`, whose default is full precision.
 """
 

@@ -37,16 +37,14 @@ FAILING = 0.5
 """Share of the examples that would be left open above which a first piece is cut unseen: a look at
 it, and at that share of the examples in both halves, would cost as much as the halves."""
 
-_COUNTS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181)
-"""In how many equal parts a whole segment may be cut."""
-
 _FEWEST = 32
-"""Examples, at least, that forecast whether a part can be proved."""
+"""Examples, at least, that forecast anything."""
 
 _SHARE = 0.5
 
-# How many times the room below the threshold a bound may exceed it for halves to have a chance.
-_FAR = 3.0
+# By which widths are changed from one piece to the next, and after how many that leave little open.
+_STEP = 2**0.5
+_PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -163,12 +161,16 @@ class Search:
             middle = self._look(0.5)
             if self._refused_at is None:
                 self._values = self._look(0.0), middle, self._look(1.0)
-        pieces = [] if self._refused_at is not None else self._first_pieces()
-        # Where the criterion is expected highest comes first: it may refuse the segment at once.
-        for left, right in sorted(pieces, key=lambda ends: -self._expected(sum(ends) / 2)):
-            self._open(left, right, Settled(), None, _SHARE)
-            if self._refused_at is not None:
-                break
+        if self._refused_at is None:
+            pieces = self._first_pieces()
+            if pieces is None:
+                self._march()
+            else:
+                # Highest expectations first: they may refuse the segment at once.
+                pieces.sort(key=lambda ends: -self._expected(sum(ends) / 2))
+                for left, right in pieces:
+                    if self._refused_at is None:
+                        self._open(left, right, Settled(), None, _SHARE)
         self._close_if(self._verdict())
 
     def advance(self) -> bool:
@@ -178,50 +180,17 @@ class Search:
         piece = heapq.heappop(self._heap)[2]
         # Where the settled examples keep the bound up, too many were settled: open them again.
         again = piece.ids is not None and piece.settled.noise > piece.open_noise
-        parts = self._parts(piece)
-        for k, (left, right) in enumerate(pairwise(parts)):
+        middle = (piece.left + piece.right) / 2
+        for side, ends in ((-1, (piece.left, middle)), (1, (middle, piece.right))):
             if self._refused_at is not None:
                 break
-            if len(parts) > 3:
-                self._open(left, right, Settled(), None, piece.share)
-            elif again:
-                self._open(left, right, Settled(), None, piece.share / 8)
+            if again:
+                self._open(*ends, Settled(), None, piece.share / 8)
             else:
-                settled = piece.settled.on_half((-1, 1)[k], piece.right - piece.left)
-                self._open(left, right, settled, piece.ids, piece.share)
+                settled = piece.settled.on_half(side, piece.right - piece.left)
+                self._open(*ends, settled, piece.ids, piece.share)
         self._close_if(self._verdict())
         return self._reason is None
-
-    def _parts(self, piece: _Piece) -> list[float]:
-        """Where to cut a piece, its ends included.
-
-        In halves, but for a whole segment that is far from being proved: in so many parts that the
-        one at its middle is proved, as some of the examples say, if the budget has room for them.
-        """
-        level, halves = self._threshold, [piece.left, (piece.left + piece.right) / 2, piece.right]
-        if level is None or self._cuts or piece.left > 0 or piece.right < 1:
-            return halves
-        if piece.bound - level <= _FAR * self._room(0.0, 1.0, 1.0):
-            return halves  # errors fall with the square of the width: halves may do
-        for count in _COUNTS:
-            if count * self._total >= self._budget - self._samples:
-                break
-            if self._would_do(0.5 - 0.5 / count, 0.5 + 0.5 / count, level):
-                return [k / count for k in range(count + 1)]
-        return halves
-
-    def _would_do(self, left: float, right: float, level: float) -> bool:
-        """Whether some of the examples say that a piece at the middle can be proved."""
-        assert self._segment is not None
-        some = min(self._total, max(_FEWEST, self._total // 8))
-        upper, _, middle = self._segment.pilot(left, right, some).bound()
-        self._evaluations += 1
-        self._samples += some
-        if self._values is None or not math.isfinite(upper):
-            return False
-        if self._objective.criterion.name == "perplexity":
-            return upper / middle * self._values[1] <= level
-        return upper - middle + self._values[1] <= level
 
     def result(self) -> ProvedSegment:
         """The record of the search."""
@@ -234,16 +203,73 @@ class Search:
             self._reason or "budget", self._half,
         )  # fmt: skip
 
-    def _first_pieces(self) -> list[tuple[float, float]]:
+    def _first_pieces(self) -> list[tuple[float, float]] | None:
+        """The first pieces, where more is known of them than each can say of the next."""
         if self._cuts:
             return list(pairwise((0.0, *self._cuts, 1.0)))
-        return [(0.0, 1.0)] if self._threshold is None else self._forecast(self._threshold)
-
-    def _forecast(self, level: float) -> list[tuple[float, float]]:
-        """First pieces on which most of a few examples would be settled."""
-        few = min(PILOT, self._total // 16)
-        if few < PILOT // 8:
+        if self._threshold is None or self._total < 2 * _FEWEST:
             return [(0.0, 1.0)]
+        few = min(PILOT, self._total // 16)
+        return None if few < _FEWEST else self._forecast(self._threshold, few)
+
+    def _march(self) -> None:
+        """Bound pieces from left to right, each as wide as those before it suggest.
+
+        Both halves of a piece have to go through the examples again that it leaves open. Where that
+        is more than a narrower one would have cost, the next one is narrower; after a few that left
+        little open a forecast is made for a wider one.
+        """
+        left, width, good = 0.0, self._first_width(), 0
+        while left < 1 and self._refused_at is None and self._samples < self._budget:
+            # The rest is not cut into less than two pieces of some size.
+            rest = 1 - left
+            step = rest if rest <= width * _STEP else min(width, rest / 2)
+            right = 1.0 if step == rest else left + step
+            share = self._left_open(self._open(left, right, Settled(), None, _SHARE))
+            left = right
+            if 1 + 2 * share > _STEP:
+                width, good = step / _STEP, 0
+                continue
+            good += 1
+            wider = width * _STEP
+            if good >= _PATIENCE and left + wider <= 1:
+                good = 0
+                width = wider if 1 + 2 * self._forecast_open(left, left + wider) <= 1.2 else width
+
+    def _first_width(self) -> float:
+        """The widest of 1, 1/2, 1/4, ... of which a forecast leaves at most a share open."""
+        width = 1.0
+        while width > COARSEST and self._forecast_open(0.0, width) > FAILING:
+            width /= 2
+        return width
+
+    def _left_open(self, piece: _Piece) -> float:
+        """Share of the examples that both halves of a piece have to go through again."""
+        if self._threshold is None or piece.bound <= self._threshold:
+            return 0.0
+        return 1.0 if piece.ids is None else len(piece.ids) / self._total
+
+    def _forecast_open(self, left: float, right: float) -> float:
+        """The same, as some of the examples say."""
+        assert self._segment is not None
+        assert self._threshold is not None
+        some = max(_FEWEST, self._total // 8)
+        tally = self._segment.pilot(left, right, some)
+        self._evaluations += 1
+        self._samples += some
+        upper, _, middle = tally.bound()
+        if self._values is not None and math.isfinite(upper):
+            # They may differ from all examples, but hardly in how far the bound is off.
+            expected = self._expected((left + right) / 2)
+            relative = self._objective.criterion.name == "perplexity"
+            upper = upper / middle * expected if relative else upper - middle + expected
+        if upper <= self._threshold:
+            return 0.0
+        _, still_open = tally.settle(self._room(left, right, _SHARE))
+        return 1.0 if still_open is None else len(still_open) / some
+
+    def _forecast(self, level: float, few: int) -> list[tuple[float, float]]:
+        """First pieces on which most of a few examples would be settled."""
         assert self._segment is not None
         if self._values is not None:
             # The few may differ from all examples: by as much elsewhere as at the middle.
@@ -267,7 +293,7 @@ class Search:
 
     def _open(
         self, left: float, right: float, settled: Settled, ids: Tensor | None, share: float
-    ) -> None:
+    ) -> _Piece:
         """Bound a piece; look at its middle where the criterion may be too high there."""
         assert self._segment is not None
         tally, samples = self._segment.enclose(left, right, ids, settled)
@@ -281,6 +307,7 @@ class Search:
         level = self._threshold
         if level is not None and upper > level and (seen + middle) / 2 > level:
             self._look((left + right) / 2)
+        return piece
 
     def _room(self, left: float, right: float, share: float) -> float:
         """What remainders of settled examples may take up: a share of the room expected there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,8 +57,9 @@ class Language(nn.Module):
 
 
 def run(
-    *, rounds: int = 1, seed: int = 0, images: int = 2000, case: str | None = None
-) -> dict[str, Any]:
+    *, rounds: int = 1, seed: int = 0, images: int = 2000, case: str | None = None,
+    threshold: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Run the benchmark.
 
     Args:
@@ -66,6 +67,7 @@ def run(
         seed: of endpoints and minibatches.
         images: MNIST images of the criterion of the two image networks.
         case: mlp, convnet or lstm; None: all three.
+        threshold: L0 in place of that of the case.
 
     Raises:
         InputError: if there is no such case.
@@ -79,7 +81,10 @@ def run(
         raise InputError(f"expected a case among {', '.join(cases)}, got '{case}'")
     ratios, ours, reference, memory = {}, {}, {}, {}
     for name in cases if case is None else [case]:
-        timed = _measure(cases[name](), rounds, seed)
+        chosen = cases[name]()
+        if threshold is not None:
+            chosen = replace(chosen, level=threshold)
+        timed = _measure(chosen, rounds, seed)
         ours[name] = timed
         reference[name] = {"seconds": timed.pop("grid_seconds"), "points": GRID}
         bound, plain = timed["peak_bytes"], timed.pop("plain_peak_bytes")

@@ -90,7 +90,7 @@ def _second(objective: Objective, center: Tensor, slope: Tensor) -> Parabola:
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if "twice" not in n])
 @pytest.mark.parametrize("seed", range(3))
-def test_no_sum_of_errors_exceeds_its_bound(name, seed):
+def test_no_sum_of_errors_exceeds_its_bound(name, seed, arithmetic):
     objective = _objective(name, seed)
     center, slope = _line(objective, seed, 0.04)
     scores = _second(objective, center, slope)
@@ -120,7 +120,7 @@ def test_no_sum_of_errors_exceeds_its_bound(name, seed):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("kind", ["loss", "perplexity", "error_rate"])
 @pytest.mark.parametrize("width", [0.2, 0.02])
-def test_no_criterion_along_a_segment_exceeds_its_bound(name, kind, width):
+def test_no_criterion_along_a_segment_exceeds_its_bound(name, kind, width, arithmetic):
     for seed in range(3):
         objective = _objective(name, seed)
         objective = Objective(
@@ -136,7 +136,7 @@ def test_no_criterion_along_a_segment_exceeds_its_bound(name, kind, width):
 
 
 @pytest.mark.parametrize("name", ["lstm", "lstm reversed rows", "lstm last", "gru"])
-def test_each_example_alone_stays_below_its_own_bound(name):
+def test_each_example_alone_stays_below_its_own_bound(name, arithmetic):
     objective = _objective(name, 0)
     center, slope = _line(objective, 0, 0.03)
     parameters = segment_parameters(objective, center, slope, None)

@@ -38,7 +38,7 @@ LAYERS = {
     "lstm": lambda: nn.LSTM(3, 4, 1, batch_first=True),
     "lstm-deep": lambda: nn.LSTM(3, 2, 2),
     "lstm-both-ways": lambda: nn.LSTM(3, 3, 2, bidirectional=True, bias=False),
-    "lstm-wide": lambda: nn.LSTM(3, 24, 1, batch_first=True),  # Jacobians in float32
+    "lstm-wide": lambda: nn.LSTM(3, 24, 1, batch_first=True),  # in float32 on wide pieces
     "gru": lambda: nn.GRU(3, 4, 1, batch_first=True),
     "gru-deep": lambda: nn.GRU(3, 3, 2, bias=False),
     "gru-wide": lambda: nn.GRU(3, 24, batch_first=True),
@@ -74,7 +74,7 @@ def _band(objective: Objective, center: torch.Tensor, slope: torch.Tensor, input
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("width", [0.5, 0.05, 1e-4])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_no_output_along_a_segment_leaves_its_band(name, width, seed):
+def test_no_output_along_a_segment_leaves_its_band(name, width, seed, arithmetic):
     objective = _objective(LAYERS[name](), seed, steps=9)
     generator = torch.Generator().manual_seed(100 + seed)
     center, slope = torch.randn(2, objective.layout.size, generator=generator, dtype=torch.float64)
@@ -87,6 +87,19 @@ def test_no_output_along_a_segment_leaves_its_band(name, width, seed):
         exact = functional_call(objective.model, tensors, (inputs,))
         distance = (exact - band.value - s * band.slope).abs()
         assert (distance <= band.remainder).all(), float((distance - band.remainder).max())
+
+
+def test_float32_is_for_wide_pieces_and_is_charged():
+    objective = _objective(nn.LSTM(3, 24, batch_first=True), 0, steps=9)
+    generator = torch.Generator().manual_seed(7)
+    center, slope = 0.4 * torch.randn(2, objective.layout.size, generator=generator).double()
+    inputs, _ = objective.splits["train"].select(slice(None))
+
+    def least(width: float) -> float:
+        return float(_band(objective, center, width * slope, inputs).remainder.min())
+
+    assert least(0.02) > 2.0**-22
+    assert least(1e-6) < 2.0**-24
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "lstm-wide"])

@@ -10,8 +10,8 @@ once, layer by layer, each by its own rule; through time it is backpropagation, 
 J fixed, a sum is Σ (g J)·e_before + Σ g·f. Here g has signs and J has signs; only |g|·fresh is
 taken by absolute values (for other networks see :mod:`thalweg.certify.origins`).
 
-Rounding: g J is computed in float64 with an error of at most c |g| |J|, whose part of the sum is
-at most c |g|·(|J| noise), |J| noise by absolute terms.
+Rounding: g J is computed with an error of at most c |g| |J|, whose part of the sum is at most
+c |g|·(|J| noise), |J| noise by absolute terms; so is what g itself loses in float32.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from thalweg.certify.jacobians import Factors, Passage
-from thalweg.certify.rounding import gamma, inflate
+from thalweg.certify.rounding import gamma, inflate, unit
+from thalweg.certify.rules_linear import rounded
 
 Rearrangement = Callable[[Tensor], Tensor]
 
@@ -131,7 +132,7 @@ class Step:
     """One step of a recurrent layer.
 
     Attributes:
-        weight: the recurrent weights `[gates · m, m]` at the centre.
+        weight: the recurrent weights `[gates · m, m]` at the centre, of the type of the rest.
         factors: of each state at the end, how its error depends on those at the start.
         charged: of each state at the end, the rest of its error and what rounding does to a sum
             that is carried further back, `[n, m]`.
@@ -150,8 +151,9 @@ class Step:
             factors: of each state at the end.
             fresh: of each state at the end, the part of its noise that arises in the step.
         """
-        weight = passage.weight.value
-        rounding = gamma(len(weight) + 4 * passage.gates + 16)
+        dtype = fresh[0].dtype
+        weight = rounded(passage.weight, "value", dtype)
+        rounding = gamma(len(weight) + 4 * passage.gates + 20, unit(dtype))
         charged = [
             inflate(torch.add(own, end.loose, alpha=rounding), 8)
             for own, end in zip(fresh, passage.ends, strict=True)
@@ -204,6 +206,7 @@ def unrolled(directions: Sequence[Unroll]) -> Trace:
     owner = owner.expand(time, n, width * len(directions))
 
     def bound(g: Tensor) -> Tensor:
+        g = g.to(first.dtype)
         total = g.new_zeros(n)
         for k, (unroll, part) in enumerate(zip(directions, g.split(width, -1), strict=True)):
             ordered = part.flip(0) if k else part

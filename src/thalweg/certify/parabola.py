@@ -16,7 +16,8 @@ sum of losses back through it. After the last step numbers keep their term in sÂ
 and moves up to a loss that knows what to do with it.
 
 Rounding: every operation adds to `fresh`, and so to `noise`, more than what it rounds
-(:mod:`thalweg.certify.rounding`); factors are charged where they are used.
+(:mod:`thalweg.certify.rounding`); factors are charged where they are used. All of it may be done in
+float32, whose roundoff then stands in the place of that of float64.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from torch import Tensor
 
 from thalweg.certify.adjoint import Trace
 from thalweg.certify.jacobians import End, Factors, Passage
-from thalweg.certify.rounding import ULTIMATE, UNIT, gamma, inflate
-from thalweg.certify.rules_linear import absolute_products, norms, row_norms
+from thalweg.certify.rounding import gamma, inflate, ultimate, unit
+from thalweg.certify.rules_linear import absolute_products, norms, rounded, row_norms
 from thalweg.certify.taylor import TaylorModel
 
 Parts = tuple[Tensor, Tensor, Tensor]
-"""Value, slope and curve `[..., m]`, float64."""
+"""Value, slope and curve `[..., m]`, all float64 or all float32."""
 
 
 @dataclass(eq=False)
@@ -73,8 +74,20 @@ class Parabola:
         value, slope, curve = self.parts
         half = curve * 0.5
         value = value + half
-        remainder = self.noise + half.abs() + value.abs() * (2 * UNIT)
+        remainder = self.noise + half.abs() + value.abs() * (2 * unit(value.dtype))
         return TaylorModel(value, slope, inflate(remainder, 4))
+
+    def to(self, dtype: torch.dtype) -> Parabola:
+        """In another type; the origin is forgotten where that rounds, the trace is not."""
+        if self.noise.dtype == dtype:
+            return self
+        value, slope, curve = (part.to(dtype) for part in self.parts)
+        if dtype == torch.float64:
+            noise = self.noise.to(dtype)
+        else:
+            noise = torch.add(self.noise, _size(self.parts), alpha=2 * unit(dtype)).to(dtype)
+            noise = inflate(noise, 4)
+        return Parabola((value, slope, curve), noise, noise, trace=self.trace)
 
     def state(self, number: int) -> Parabola:
         """The same numbers as state `number` with which a step begins."""
@@ -155,9 +168,12 @@ def _affine(x: Parabola, weight: TaylorModel, bias: TaylorModel | None) -> Parab
     rows = [part.reshape(-1, terms) for part in (*x.parts, x.noise)]
     value, slope, curve, noise = rows
     # All parts together are at most the product of norms, and so is what they are rounded.
-    relative, slack = row_norms(weight)
-    columns, error = norms(rows), relative * gamma(2 * terms + 32) + slack
-    kernel, tilt = weight.value.t(), None if weight.slope is None else weight.slope.t()
+    dtype = noise.dtype
+    relative, slack = (part.to(dtype) for part in row_norms(weight))
+    columns = norms(rows)
+    error = relative * gamma(2 * terms + 32, unit(dtype)) + slack
+    kernel = rounded(weight, "value", dtype).t()
+    tilt = None if weight.slope is None else rounded(weight, "slope", dtype).t()
     if tilt is None:
         fresh = torch.outer(columns, error)
     else:
@@ -175,7 +191,8 @@ def _affine(x: Parabola, weight: TaylorModel, bias: TaylorModel | None) -> Parab
         if bias.slope is not None:
             slope += bias.slope
             size = size + bias.slope.abs()
-        fresh += size * (8 * UNIT) if bias.remainder is None else size * (8 * UNIT) + bias.remainder
+        size = size * (8 * unit(dtype))
+        fresh += size if bias.remainder is None else size + bias.remainder
     fresh = inflate(fresh, 2 * terms + 24)
     shape = (*x.noise.shape[:-1], outputs)
     noise = inflate(inherited.add_(fresh), 4)
@@ -208,11 +225,11 @@ def plus(x: Parabola, y: Parabola) -> Parabola:
     """The sum."""
     (v, a, b), (w, c, d) = x.parts, y.parts
     parts = (v + w, a + c, b + d)
-    rounded = _size(parts).mul_(2 * UNIT)
+    error = _size(parts).mul_(2 * unit(v.dtype))
     factors = dict(x.factors)
     for key, factor in y.factors.items():
         factors[key] = factors[key] + factor if key in factors else factor
-    noise, fresh = x.noise + rounded, rounded.add_(x.fresh)
+    noise, fresh = x.noise + error, error.add_(x.fresh)
     return Parabola(
         parts, inflate(noise.add_(y.noise), 4), inflate(fresh.add_(y.fresh), 4), factors
     )
@@ -234,7 +251,7 @@ def times(x: Parabola, y: Parabola) -> Parabola:
     # |v y's error| + |w x's error| are handed on; what follows is fresh.
     own = (sa * sd).addcmul_(sb, move_y)
     own.addcmul_(x.noise, move_y).addcmul_(y.noise, move_x + x.noise)
-    own.addcmul_(move_x.add_(sv), move_y.add_(sw), value=16 * UNIT)
+    own.addcmul_(move_x.add_(sv), move_y.add_(sw), value=16 * unit(v.dtype))
     fresh = torch.addcmul(own, sv, y.fresh).addcmul_(sw, x.fresh)
     noise = own.addcmul_(sv, y.noise).addcmul_(sw, x.noise)
     factors = {key: factor * w for key, factor in x.factors.items()}
@@ -284,16 +301,17 @@ def _smooth(
     """
     rate, factor, most = third
     _, a, b = x.parts
+    rounding, generous = unit(a.dtype), ultimate(a.dtype)
     noise = x.noise
     sa, sb = a.abs(), b.abs()
     move = sa + sb
     away = move + noise
-    steepest = (away * rate).exp_().mul_((gradient + ULTIMATE) * (factor * (1 + ULTIMATE)))
+    steepest = (away * rate).exp_().mul_((gradient + generous) * (factor * (1 + generous)))
     own = noise * 0.5
     own.add_(move).mul_(noise)
-    own.addcmul_(sb, 0.5 * sb + sa).mul_(bend.abs() + ULTIMATE)
+    own.addcmul_(sb, 0.5 * sb + sa).mul_(bend.abs() + generous)
     own.addcmul_(steepest.clamp_(max=most), away * away * away, value=1 / 6)
-    own.addcmul_(sa, sa, value=ULTIMATE).add_(away, alpha=64 * UNIT).add_(64 * UNIT)
+    own.addcmul_(sa, sa, value=generous).add_(away, alpha=64 * rounding).add_(64 * rounding)
     curve = (gradient * b).addcmul_(bend * a, a, value=0.5)
     factors = {key: each * gradient for key, each in x.factors.items()}
     size = gradient.abs()

@@ -25,6 +25,7 @@ their own computation is a relative error, absorbed by :func:`inflate`.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 UNIT = 2.0**-53
@@ -40,11 +41,37 @@ ULTIMATE = 2.0**-40
 """Generous relative widening, for quantities of second order whose exact size does not matter."""
 
 
-def gamma(terms: int) -> float:
+UNIT32, TINY32, ULTIMATE32 = 2.0**-24, 2.0**-70, 2.0**-18
+"""`UNIT`, `TINY` and `ULTIMATE` of float32."""
+
+
+_TINY = torch.tensor(TINY, dtype=torch.float64), torch.tensor(TINY32)
+
+
+def unit(dtype: torch.dtype) -> float:
+    """Unit roundoff of float32 or float64.
+
+    Args:
+        dtype: one of the two.
+    """
+    return UNIT32 if dtype == torch.float32 else UNIT
+
+
+def ultimate(dtype: torch.dtype) -> float:
+    """A generous relative widening; see `ULTIMATE`.
+
+    Args:
+        dtype: float32 or float64.
+    """
+    return ULTIMATE32 if dtype == torch.float32 else ULTIMATE
+
+
+def gamma(terms: int, unit: float = UNIT) -> float:
     """Higham's gamma_n = n u / (1 - n u), rounded up.
 
     Args:
         terms: number `n` of successive roundings.
+        unit: u.
 
     Returns:
         The bound of the relative error of a sum or product of `n` terms.
@@ -53,7 +80,7 @@ def gamma(terms: int) -> float:
         >>> gamma(10) > 10 * 2.0**-53
         True
     """
-    accumulated = terms * UNIT
+    accumulated = terms * unit
     return accumulated / (1 - accumulated) * (1 + 8 * UNIT)
 
 
@@ -61,13 +88,19 @@ def inflate(remainder: Tensor, operations: int = 8) -> Tensor:
     """Make up, in place, for the rounding of a remainder's own computation.
 
     Args:
-        remainder: non-negative, got by at most `operations` successive roundings a term.
+        remainder: non-negative, float32 or float64, got by at most `operations` successive
+            roundings a term.
         operations: depth of that computation.
 
     Returns:
         The same tensor, at least as large as the exact result.
     """
-    return remainder.mul_(1 + gamma(operations + 2)).add_(TINY)
+    if remainder.dtype == torch.float32:  # where the factor itself is rounded, too
+        tiny, factor = _TINY[1], 1 + gamma(operations + 4, UNIT32)
+    else:
+        tiny, factor = _TINY[0], 1 + gamma(operations + 2)
+    # One operation: half the time of a product and a sum.
+    return torch.add(tiny, remainder, alpha=factor, out=remainder)
 
 
 def charge(remainder: Tensor | None, units: float, *results: Tensor | None) -> Tensor:

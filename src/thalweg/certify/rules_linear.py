@@ -121,14 +121,21 @@ def _first_order(xv: Tensor, xd: Tensor | None, w: TaylorModel, single: bool) ->
 
 def _product(x: Tensor, w: TaylorModel, part: str, single: bool) -> Tensor:
     """Product `[m, outputs]` with the value or the slope of a weight."""
-    weight = getattr(w, part)
     if not single:
-        return x @ weight.t()
-    if f"{part}32" not in w.cache:
-        w.cache[f"{part}32"] = weight.float()
+        return x @ getattr(w, part).t()
     # Block after block, so that fewer roundings follow each other.
-    pairs = zip(x.float().split(BLOCK, 1), w.cache[f"{part}32"].split(BLOCK, 1), strict=True)
+    weight = rounded(w, part, torch.float32)
+    pairs = zip(x.float().split(BLOCK, 1), weight.split(BLOCK, 1), strict=True)
     return functools.reduce(Tensor.add_, (data @ block.t() for data, block in pairs)).double()
+
+
+def rounded(w: TaylorModel, part: str, dtype: torch.dtype) -> Tensor:
+    """The value or the slope of a weight in another type, kept on the weight."""
+    if dtype == torch.float64:
+        return getattr(w, part)
+    if f"{part}32" not in w.cache:
+        w.cache[f"{part}32"] = getattr(w, part).float()
+    return w.cache[f"{part}32"]
 
 
 def _charge_single(remainder: Tensor, parts: Sequence[Tensor | None], w: TaylorModel) -> None:
@@ -152,9 +159,10 @@ def absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
     """Upper bounds of |W| r, the noise that weights hand on, and of |D| r, what their change adds.
 
     The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
-    of non-negative terms errs relatively.
+    of non-negative terms errs relatively. The bounds are of the type of the noise.
     """
-    terms, single = noise.shape[-1], single_is_safe(noise)
+    terms, dtype = noise.shape[-1], noise.dtype
+    single = dtype == torch.float32 or single_is_safe(noise)
     key = "absolute32" if single else "absolute64"
     if key not in w.cache:
         sizes = [part.abs() for part in (w.value, w.slope) if part is not None]
@@ -165,7 +173,7 @@ def absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
         return products
     accumulated = (terms + 8) * 2.0**-24
     factor = 1 + 2 * accumulated / (1 - accumulated)
-    return [part.double().mul_(factor).add_(terms * 2.0**-120) for part in products]
+    return [part.to(dtype).mul_(factor).add_(terms * 2.0**-120) for part in products]
 
 
 def upward(part: Tensor) -> Tensor:

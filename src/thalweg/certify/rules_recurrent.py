@@ -1,4 +1,7 @@
-"""Recurrent layers, unrolled over time, by models of second order."""
+"""Recurrent layers, unrolled over time, by models of second order.
+
+In float32 on wide pieces, where what that rounds is little beside the terms that become noise.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import embedding as embed
 
 from thalweg.certify.adjoint import Step, Unroll, unrolled
-from thalweg.certify.jacobians import Passage
+from thalweg.certify.jacobians import Passage, blocks_of
 from thalweg.certify.parabola import (
     Parabola,
     affine,
@@ -29,6 +33,9 @@ from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, 
 
 Numbers = Sequence[Parabola]
 Weights = tuple[Any, Any, Any, Any]
+
+WIDE = 2.0**-7
+"""Change of a weight over half of a piece, at its largest, from which float32 is enough."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ def _tanh_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> N
 
 
 def _relu_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
-    return (close(Parabola.of(relu(plus(x[0], recurrent[0]).model()))),)
+    y = plus(x[0], recurrent[0])
+    return (close(Parabola.of(relu(y.model())).to(y.noise.dtype)),)
 
 
 _LSTM, _GRU = Cell(4, _lstm_step), Cell(3, _gru_step)
@@ -112,6 +120,10 @@ class _Words:
     table: Parabola
     places: Tensor
 
+    def to(self, dtype: torch.dtype) -> _Words:
+        """With the table in another type."""
+        return replace(self, table=self.table.to(dtype))
+
 
 def _begin(x: TaylorModel, *, batch_first: bool) -> Parabola | _Words:
     """Inputs with time first; as a table where that is shorter than the text."""
@@ -149,11 +161,12 @@ def _run(
     """
     if not isinstance(x, Tensor) or not isinstance(batch_first, bool) or (train and dropout):
         raise UnsupportedOperation(name, "packed sequences, or dropout in training mode")
-    given = _begin(as_model(x), batch_first=batch_first)
-    begin = [Parabola.of(as_model(state)) for state in states]
     each = 4 if has_biases else 2
     if len(flat) != each * layers * (2 if bidirectional else 1):
         raise UnsupportedOperation(name, "projections")
+    dtype = _precision([as_model(weight) for weight in flat[1::each]], cell.gates)
+    given = _begin(as_model(x), batch_first=batch_first).to(dtype)
+    begin = [Parabola.of(as_model(state)).to(dtype) for state in states]
     ends: list[list[Parabola]] = [[] for _ in states]
     number, unrolls = 0, []
     times = range(len(given.places if isinstance(given, _Words) else given.noise))
@@ -183,8 +196,17 @@ def _run(
     trace = unrolled(unrolls)
     if batch_first:
         trace = trace.rearranged(lambda part: part.transpose(0, 1))
-    given = replace(given, trace=trace)
+    given = replace(given.to(torch.float64), trace=trace)
     return (second_order(given), *(joined(end, -3, new=True).model() for end in ends))
+
+
+def _precision(recurrent: Sequence[TaylorModel], gates: int) -> torch.dtype:
+    """Float32 where Jacobians are computed in it and the weights move enough, else float64."""
+    moves = [weight.slope for weight in recurrent]
+    if any(blocks_of(weight, gates).dtype == torch.float64 for weight in recurrent):
+        return torch.float64
+    wide = all(move is not None and float(move.abs().max()) > WIDE for move in moves)
+    return torch.float32 if wide else torch.float64
 
 
 def _cell(cell: Cell, x: Any, states: Sequence[Any], *weights: Any) -> list[TaylorModel]:

@@ -132,6 +132,60 @@ def test_forecasts_do_not_outrun_the_budget() -> None:
     assert found.bound > top
 
 
+class Sequences(nn.Module):
+    """A small recurrent network, whose bounds grow without limit on wide pieces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.scores = nn.LSTM(2, 6, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(self.layer(x)[0][:, -1])
+
+
+def sequences(measure: str) -> tuple[Any, Tensor, Tensor, float]:
+    """A problem too small for forecasts of all pieces, a segment, and its highest point."""
+    torch.manual_seed(3)
+    model = Sequences()
+    made = problem(
+        model, torch.randn(90, 8, 2), torch.randint(3, (90,)), F.cross_entropy, measure
+    )  # fmt: skip
+    a = 2 * flat(model)
+    b = a + torch.randn_like(a)
+    return made, a, b, max(
+        evaluate(made, a + t * (b - a)) for t in torch.linspace(0, 1, 201).tolist()
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("measure", ["loss", "error_rate", "perplexity"])
+def test_pieces_of_a_small_problem_cover_the_segment(measure: str) -> None:
+    made, a, b, top = sequences(measure)
+    found = prove_segment(made, a, b, threshold=1.1 * top, max_evaluations=400, tolerance=1e-6)
+    assert found.reason == "proved"
+    assert top <= found.bound + 1e-12
+    assert found.bound <= 1.1 * top
+    assert len(found.pieces) > 2
+    marks = [0.0, *(right for _, right, _ in found.pieces)]
+    assert marks[-1] == 1.0
+    assert marks[:-1] == [left for left, _, _ in found.pieces]
+    for left, right, bound in found.pieces:
+        for s in (0.0, 0.3, 0.5, 1.0):
+            assert evaluate(made, a + (left + s * (right - left)) * (b - a)) <= bound + 1e-12
+
+
+def test_a_small_problem_is_refused_or_left_when_the_budget_is_spent() -> None:
+    made, a, b, top = sequences("loss")
+    refused = prove_segment(made, a, b, threshold=0.99 * top, max_evaluations=400, tolerance=1e-6)
+    assert refused.reason == "refused"
+    for budget in range(1, 9):
+        found = prove_segment(made, a, b, threshold=2 * top, max_evaluations=budget, tolerance=0.0)
+        assert found.reason in {"budget", "proved"}
+        assert (found.reason == "proved") == (found.bound <= 2 * top)
+    assert prove_segment(
+        made, a, b, threshold=2 * top, max_evaluations=1, tolerance=0.0
+    ).bound == float("inf")  # fmt: skip
+
+
 def test_shared_products_change_nothing() -> None:
     # Large enough for forecasts, and a first layer whose products are kept.
     torch.manual_seed(1)

@@ -163,14 +163,13 @@ class Search:
                 self._values = self._look(0.0), middle, self._look(1.0)
         if self._refused_at is None:
             pieces = self._first_pieces()
-            if pieces is None:
-                self._march()
-            else:
-                # Highest expectations first: they may refuse the segment at once.
-                pieces.sort(key=lambda ends: -self._expected(sum(ends) / 2))
-                for left, right in pieces:
-                    if self._refused_at is None:
-                        self._open(left, right, Settled(), None, _SHARE)
+            if pieces is None and not self._march():
+                self._close_if("budget")
+                return
+            # Highest expectations first: they may refuse the segment at once.
+            for left, right in sorted(pieces or [], key=lambda e: -self._expected(sum(e) / 2)):
+                if self._refused_at is None:
+                    self._open(left, right, Settled(), None, _SHARE)
         self._close_if(self._verdict())
 
     def advance(self) -> bool:
@@ -212,15 +211,20 @@ class Search:
         few = min(PILOT, self._total // 16)
         return None if few < _FEWEST else self._forecast(self._threshold, few)
 
-    def _march(self) -> None:
+    def _march(self) -> bool:
         """Bound pieces from left to right, each as wide as those before it suggest.
 
         Both halves of a piece have to go through the examples again that it leaves open. Where that
         is more than a narrower one would have cost, the next one is narrower; after a few that left
         little open a forecast is made for a wider one.
+
+        Returns:
+            Whether it came to the end, or to a refusal, before the budget was spent.
         """
         left, width, good = 0.0, self._first_width(), 0
-        while left < 1 and self._refused_at is None and self._samples < self._budget:
+        while left < 1 and self._refused_at is None:
+            if self._samples >= self._budget:
+                return False
             # The rest is not cut into less than two pieces of some size.
             rest = 1 - left
             step = rest if rest <= width * _STEP else min(width, rest / 2)
@@ -235,13 +239,18 @@ class Search:
             if good >= _PATIENCE and left + wider <= 1:
                 good = 0
                 width = wider if 1 + 2 * self._forecast_open(left, left + wider) <= 1.2 else width
+        return True
 
     def _first_width(self) -> float:
         """The widest of 1, 1/2, 1/4, ... of which a forecast leaves at most a share open."""
-        width = 1.0
-        while width > COARSEST and self._forecast_open(0.0, width) > FAILING:
+        width = 0.25
+        if self._forecast_open(0.0, width) <= FAILING:
+            while width < 1 and self._forecast_open(0.0, 2 * width) <= FAILING:
+                width *= 2
+            return width
+        while width > COARSEST and self._forecast_open(0.0, width / 2) > FAILING:
             width /= 2
-        return width
+        return width / 2
 
     def _left_open(self, piece: _Piece) -> float:
         """Share of the examples that both halves of a piece have to go through again."""

@@ -3,8 +3,8 @@
 A piece that fails is cut in two, and only the examples whose bounds are too loose go through the
 network again: an example that is surely right on the whole piece, or whose loss is bounded closely,
 is settled there (:mod:`thalweg.certify.rules_criterion`). The first pieces are as wide as a few
-examples, or the middle of the segment, say that they can be. Such forecasts decide where to cut,
-never what is true.
+examples say that they can be; where there are hardly more than a few, as the pieces before them
+say. Such forecasts decide where to cut, never what is true.
 """
 
 from __future__ import annotations

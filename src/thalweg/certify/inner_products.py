@@ -83,9 +83,9 @@ class Geometry:
         outputs, groups, size = len(kernel), self.groups, kernel.shape[2:]
         patches = F.pad(data, self._margins(size))
         for i, width in enumerate(size):
-            dilation = _entry(self.dilation, i)
+            dilation = entry(self.dilation, i)
             span = dilation * (width - 1) + 1
-            patches = patches.unfold(2 + i, span, _entry(self.stride, i))[..., ::dilation]
+            patches = patches.unfold(2 + i, span, entry(self.stride, i))[..., ::dilation]
         places = patches.shape[2 : 2 + len(size)]
         n, spatial = len(data), range(3, 3 + len(size))
         patches = patches.unflatten(1, (groups, -1))
@@ -103,10 +103,10 @@ class Geometry:
         sides: list[int] = []
         for i in reversed(range(len(size))):
             if self.padding == "same":
-                both = _entry(self.dilation, i) * (size[i] - 1)
+                both = entry(self.dilation, i) * (size[i] - 1)
                 sides += [both // 2, both - both // 2]
             else:
-                sides += [0 if self.padding == "valid" else _entry(self.padding, i)] * 2
+                sides += [0 if self.padding == "valid" else entry(self.padding, i)] * 2
         return sides
 
 
@@ -116,7 +116,8 @@ def _batch(data: Tensor, kernel: Tensor, most: int) -> int:
     return max(1, most // (data.itemsize * unfolded))
 
 
-def _entry(value: Any, index: int) -> int:
+def entry(value: Any, index: int) -> int:
+    """One number of a tuple, or of a number that stands for all of them; as torch's arguments."""
     if isinstance(value, int):
         return value
     return value[min(index, len(value) - 1)]

@@ -41,7 +41,7 @@ ULTIMATE = 2.0**-40
 """Generous relative widening, for quantities of second order whose exact size does not matter."""
 
 
-UNIT32, TINY32, ULTIMATE32 = 2.0**-24, 2.0**-70, 2.0**-18
+UNIT32, TINY32, ULTIMATE32 = 2.0**-24, 2.0**-50, 2.0**-18
 """`UNIT`, `TINY` and `ULTIMATE` of float32."""
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from thalweg.certify.inner_products import Geometry
 from thalweg.certify.origins import Origin
-from thalweg.certify.rounding import UNIT, charge, gamma, inflate
+from thalweg.certify.rounding import charge, gamma, inflate, unit
 from thalweg.certify.rules_algebra import add
 from thalweg.certify.rules_linear import (
     SMALL,
@@ -75,7 +75,7 @@ def convolution(
     share = norms * gamma(2 * terms + 16) + slack
     if x.slope is None and w.slope is not None and large and lower == torch.float32:
         tilts = inflate(w.slope.flatten(1).abs().sum(1), terms)
-        share = share + tilts * _gamma(terms + 8, lower)
+        share = share + tilts * gamma(terms + 8, unit(lower))
     error = torch.outer(largest, share).add_(2.0**-90 if large else 0.0)
     added = None if bias is None else as_model(bias)
     if added is not None and slope is not None:
@@ -115,19 +115,13 @@ def _convolution_origin(
         x.origin,
         pull,
         lambda owner: fresh_part(remainder[owner], inherited[owner]),
-        2 * _gamma(w.value[:, 0].numel() + 8, kernel.dtype),
+        2 * gamma(w.value[:, 0].numel() + 8, unit(kernel.dtype)),
     )
 
 
 def _channels(part: Tensor, spatial: int) -> Tensor:
     """One number a channel, to be broadcast over an image."""
     return part.reshape(-1, *[1] * spatial)
-
-
-def _gamma(terms: int, dtype: torch.dtype) -> float:
-    """Higham's gamma_n in float32 or float64."""
-    accumulated = terms * (2.0**-24 if dtype == torch.float32 else UNIT)
-    return accumulated / (1 - accumulated)
 
 
 def _products(
@@ -170,7 +164,7 @@ def _mixed(
             _envelope(w.slope),
         )  # fmt: skip
     _, tilt, first_order, absolute, change = w.cache["mixed"]
-    rounding = _gamma(2 * w.value[0].numel() + 8, lower)
+    rounding = gamma(2 * w.value[0].numel() + 8, unit(lower))
     data, slope = x.value.to(lower), x.slope.to(lower)
     second = apply(slope, tilt).double().mul_(0.5)
     value = apply(x.value, w.value).add_(second)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thalweg.certify.inner_products import entry
 from thalweg.certify.origins import Origin
 from thalweg.certify.rounding import UNIT, charge, inflate
 from thalweg.certify.rules_algebra import negate
@@ -151,15 +152,9 @@ def max_pool(
         raise UnsupportedOperation("max_pool", "indices, or an input without batch and channels")
     stride = kernel_size if stride is None or stride == [] else stride
     for i in range(spatial):
-        k, s, p, d = (_entry(v, i) for v in (kernel_size, stride, padding, dilation))
+        k, s, p, d = (entry(v, i) for v in (kernel_size, stride, padding, dilation))
         x = _pool_along(x, x.value.ndim - spatial + i, k, s, p, d, ceil_mode)
     return x
-
-
-def _entry(value: Any, index: int) -> int:
-    if isinstance(value, int):
-        return value
-    return value[min(index, len(value) - 1)]
 
 
 def _pool_along(

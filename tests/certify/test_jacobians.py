@@ -16,7 +16,7 @@ def _passage(blocks: Tensor, begun: list[Tensor], before: Passage | None = None)
     """A step of a layer with weights `[gates, m, m]`."""
     gates, width, _ = blocks.shape
     weight = TaylorModel(blocks.reshape(gates * width, width))
-    handed = list(torch.einsum("kum,nm->knu", blocks.abs(), begun[0]) * (1 + 1e-12))
+    handed = torch.einsum("kum,nm->knu", blocks.abs(), begun[0]) * (1 + 1e-12)
     return Passage(weight, gates, begun, handed, before)
 
 
@@ -125,7 +125,7 @@ def test_jacobians_in_float32_are_no_tighter_than_in_float64():
     begun = [torch.rand(5, 24, generator=generator).double()]
     factors = {k: torch.randn(5, 24, generator=generator).double() for k in (0, 1, 2, 3, -1)}
     blocks = weight.value.reshape(4, 24, 24)
-    handed = list(torch.einsum("kum,nm->knu", blocks.abs(), begun[0]) * (1 + 1e-12))
+    handed = torch.einsum("kum,nm->knu", blocks.abs(), begun[0]) * (1 + 1e-12)
     loose, zero = torch.full((5, 24), 1e6).double(), torch.zeros(5, 24).double()
     found = []
     for dtype in (torch.float32, torch.float64):
@@ -133,7 +133,7 @@ def test_jacobians_in_float32_are_no_tighter_than_in_float64():
         first = Passage(weight, 4, begun, handed)
         noise, end = first.tightened(loose, zero, factors)
         first.end([end])
-        again = list(torch.einsum("kum,nm->knu", blocks.abs(), noise) * (1 + 1e-12))
+        again = torch.einsum("kum,nm->knu", blocks.abs(), noise) * (1 + 1e-12)
         second = Passage(weight, 4, [noise], again, first)
         found.append(torch.cat([noise, second.tightened(loose**2, zero, factors)[0]]))
     assert (found[0] >= found[1]).all()

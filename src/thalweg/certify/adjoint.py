@@ -60,14 +60,15 @@ class Trace:
         Args:
             weight: `[m, n]` at the centre; all else counts as fresh.
             noise: `[..., m]`, of the results, by absolute values.
-            fresh: what did not go through the weight.
+            fresh: what did not go through the weight; its room is used for what is charged.
         """
         if not len(weight) or bool((self.owner != self.owner[..., :1]).any()):
             return None
         owner = self.owner[..., :1].expand(noise.shape)
-        charged = fresh + noise * gamma(weight.shape[0] + 4)
+        charged = inflate(fresh.add_(noise, alpha=gamma(weight.shape[0] + 4)), 4)
 
         def bound(g: Tensor) -> Tensor:
+            g = g.double()
             own = inflate((g.abs() * charged).sum(-1), g.shape[-1] + 8)
             return self.bound(g @ weight) + self._by_row(own, owner[..., 0])
 
@@ -83,10 +84,12 @@ class Trace:
         """
         if bool((self.owner != self.owner[..., :1]).any()):
             return None
-        owner, charged = self.owner[..., 0], fresh + noise * gamma(4)
+        owner = self.owner[..., 0]
+        charged = fresh + noise * gamma(4, unit(gradient.dtype))
 
         def bound(g: Tensor) -> Tensor:
-            return self.bound(g[..., None] * gradient) + self._by_row(g.abs() * charged, owner)
+            back = g.to(gradient.dtype)[..., None] * gradient
+            return self.bound(back) + self._by_row(g.abs() * charged, owner)
 
         return Trace(owner, self.rows, bound)
 
@@ -102,9 +105,10 @@ def _moved_back(g: Tensor, function: Rearrangement, shape: torch.Size) -> Tensor
     A number that was copied would get a sum of weights, whose rounding nobody counts.
     """
     with torch.enable_grad():
-        x = torch.zeros(shape, dtype=g.dtype, device=g.device, requires_grad=True)
+        # One number that stands for all: what it is does not matter, nor need it take room.
+        x = g.new_zeros(()).expand(shape).requires_grad_()
         y = function(x)
-        (times,) = torch.autograd.grad(y, x, torch.ones_like(g), retain_graph=True)
+        (times,) = torch.autograd.grad(y, x, g.new_ones(()).expand_as(g), retain_graph=True)
         return torch.autograd.grad(y, x, g)[0] if bool((times <= 1).all()) else None
 
 

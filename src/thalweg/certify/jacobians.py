@@ -18,12 +18,16 @@ Rounding: Jacobians may be computed in float32. They are charged relative to the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.certify.rounding import TINY, UNIT, inflate
+from thalweg.certify import jacobian_loops
+from thalweg.certify.rounding import TINY, UNIT, inflate, tiny, unit
 from thalweg.certify.rules_linear import absolute_products, single_is_safe, sizes
 from thalweg.certify.taylor import TaylorModel
 
@@ -42,7 +46,7 @@ class Passage:
         weight: the recurrent weights `[gates · m, m]`.
         gates: how many blocks they have.
         begun: noise `[n, m]` of each state at the start.
-        handed: `[n, m]` for each block, at least `|B_k|` times the noise of the first state.
+        handed: `[gates, n, m]`, at least `|B_k|` times the noise of the first state.
         before: the step before, if this one looks back over two.
         ends: what is known of each state at the end, in order, once :meth:`end` was called.
     """
@@ -50,17 +54,17 @@ class Passage:
     weight: TaylorModel
     gates: int
     begun: list[Tensor]
-    handed: list[Tensor]
+    handed: Tensor
     before: Passage | None = None
     ends: list[End] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.blocks = blocks_of(self.weight, self.gates)
-        self._loose: list[Tensor] = []
+        self._loose = self.handed
         if self.before is not None:
             product = absolute_products(self.before.ends[0].loose, self.weight)[0]
-            width = product.shape[-1] // self.gates
-            self._loose = list(inflate(product, 2 * width + 8).split(width, -1))
+            loose = inflate(product, 2 * self.blocks.shape[-1] + 8)
+            self._loose = loose.unflatten(-1, (self.gates, -1)).movedim(-2, 0)
 
     def tightened(self, noise: Tensor, fresh: Tensor, factors: Factors) -> tuple[Tensor, End]:
         """The lesser of a noise and of what the Jacobian makes of the errors at the start.
@@ -74,6 +78,8 @@ class Passage:
             Noise `[n, m]`, infinite where neither is a number; and what a look back over this step
             has to know.
         """
+        if factors and noise.device.type == "cpu" and noise.shape[-1] <= jacobian_loops.WIDEST:
+            return self._by_example(noise, fresh, factors)
         jacobian, largest = self._jacobian(factors), self._largest(factors)
         absolute = self._weighed(factors, self.handed, self.begun)
         rest = fresh.clone()
@@ -97,10 +103,50 @@ class Passage:
             ends: of the states, in order.
         """
         self.ends = ends
-        self.handed = self._loose = []
+        self.handed = self._loose = self.handed.new_empty(0)
         if self.before is not None:
             self.before.ends = [replace(end, jacobian=None) for end in self.before.ends]
             self.before = None
+
+    def _by_example(self, noise: Tensor, fresh: Tensor, factors: Factors) -> tuple[Tensor, End]:
+        """What :meth:`tightened` says, by compiled loops."""
+        (n, width), kind = noise.shape, self.blocks.dtype
+        gates = sorted(key for key in factors if key >= 0)
+        states = sorted(-1 - key for key in factors if key < 0)
+        places = (
+            np.array([*gates, *[-1] * len(states)]), np.array([*[-1] * len(gates), *states])
+        )  # fmt: skip
+
+        def stacked(handed: Tensor, begun: Sequence[Tensor]) -> Tensor:
+            return torch.stack([*(handed[k] for k in gates), *(begun[k] for k in states)])
+
+        factors_of_all = torch.stack(
+            [factors[key] for key in (*gates, *(-1 - state for state in states))]
+        )
+        bounds = stacked(self.handed, self.begun)
+        common = (factors_of_all, self.blocks, places, bounds, fresh, noise)
+        found = noise.new_empty(3, n, width)
+        lost = 2.0**-80 if kind == torch.float32 else TINY
+        rounding = self._rounding(0 if self.before is None else width)
+        charges = (self._slack(), rounding, lost, unit(noise.dtype), tiny(noise.dtype))
+        if self.before is None:
+            jacobian = noise.new_empty(n, width, width, dtype=kind)
+            given = self._upward(self.begun[0])
+            largest = _run(jacobian_loops.once, *common, given, charges, jacobian, found)
+            return found[0], End(jacobian, found[1], found[2], largest)
+        ends, none = self.before.ends, noise.new_empty(0, width, width, dtype=kind)
+        second = ends[1] if any(states) else None
+        largest = _run(
+            jacobian_loops.twice, *common,
+            stacked(self._loose, [end.loose for end in ends]),
+            ends[0].jacobian_of(n, width, kind),
+            none if second is None else second.jacobian_of(n, width, kind),
+            self._upward(ends[0].rest),
+            none[:, 0] if second is None else second.rest,
+            self._upward(self.before.begun[0]),
+            max(end.largest for end in ends), charges, found,
+        )  # fmt: skip
+        return found[0], End(None, found[1], found[2], largest)
 
     def _once(
         self, rest: Tensor, jacobian: Tensor | None, absolute: Tensor, largest: float
@@ -181,18 +227,22 @@ class Passage:
 
     def _rounded_up(self, found: Tensor, noise: Tensor, largest: float) -> Tensor:
         """A sum of non-negative products, with the error of the sum and of underflow."""
-        width, single = noise.shape[-1], self.blocks.dtype == torch.float32
-        slack = (width + 24) * (2.0**-23 if single else 2 * UNIT)
+        single = self.blocks.dtype == torch.float32
         # Weights are below 2^20, see blocks_of; `largest` bounds the factors.
         lost = 2.0**-80 * largest * (1 + noise.sum(-1, keepdim=True)) if single else TINY
-        return found.mul_(1 + slack).add_(lost)
+        return found.mul_(1 + self._slack()).add_(lost)
+
+    def _slack(self) -> float:
+        """Relative error of a sum of non-negative products, one for each unit."""
+        single = self.blocks.dtype == torch.float32
+        return (self.blocks.shape[-1] + 24) * (2.0**-23 if single else 2 * UNIT)
 
     def _rounding(self, products: int) -> float:
         """What rounding does to Jacobians, and to products of two, relative to absolute terms."""
         unit = 2.0**-24 if self.blocks.dtype == torch.float32 else UNIT
         return unit * (1.01 * products + 4 * len(self.blocks) + 32)
 
-    def _weighed(self, factors: Factors, handed: list[Tensor], states: list[Tensor]) -> Tensor:
+    def _weighed(self, factors: Factors, handed: Tensor, states: list[Tensor]) -> Tensor:
         """Factors times what they stand before, all by absolute values `[n, m]`."""
         total = torch.zeros_like(states[0])
         for key, factor in factors.items():
@@ -210,8 +260,8 @@ class End:
     """What a look back over two steps has to know of a state between them.
 
     Attributes:
-        jacobian: of its error by that of the first state one step before, `[m, n, m]`, rows first;
-            None: zero.
+        jacobian: of its error by that of the first state one step before, `[m, n, m]`, rows first,
+            or `[n, m, m]` for compiled loops; None: zero.
         rest: `[n, m]`, bound of the rest of its error.
         loose: `[n, m]`, bound of all of it by the absolute terms of the Jacobian.
         largest: bound of the factors in the Jacobian.
@@ -221,6 +271,18 @@ class End:
     rest: Tensor
     loose: Tensor
     largest: float
+
+    def jacobian_of(self, n: int, width: int, kind: torch.dtype) -> Tensor:
+        """The Jacobian for compiled loops, `[n, m, m]`."""
+        if self.jacobian is None:
+            return torch.zeros((n, width, width), dtype=kind)
+        return self.jacobian
+
+
+def _run(loop: Callable[..., float], *arguments: Any) -> float:
+    return loop(
+        *(each.contiguous().numpy() if isinstance(each, Tensor) else each for each in arguments)
+    )
 
 
 def blocks_of(weight: TaylorModel, gates: int) -> Tensor:

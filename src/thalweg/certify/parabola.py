@@ -23,7 +23,7 @@ float32, whose roundoff then stands in the place of that of float64.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,9 +31,13 @@ from torch import Tensor
 
 from thalweg.certify.adjoint import Trace
 from thalweg.certify.jacobians import End, Factors, Passage
-from thalweg.certify.rounding import gamma, inflate, ultimate, unit
-from thalweg.certify.rules_linear import absolute_products, norms, rounded, row_norms
+from thalweg.certify.parabola_loops import lay_affine, products, sigmoids, sums, tanhs
+from thalweg.certify.rounding import gamma, inflate, unit
+from thalweg.certify.rules_linear import absolute_product, norms, row_norms
 from thalweg.certify.taylor import TaylorModel
+
+_PRODUCTS = 1 << 20  # bytes of products that are worked on together
+
 
 Parts = tuple[Tensor, Tensor, Tensor]
 """Value, slope and curve `[..., m]`, all float64 or all float32."""
@@ -50,6 +54,7 @@ class Parabola:
         factors: how the rest of the error depends on the errors of those.
         end: of a state, what a look back over its step has to know.
         trace: where the errors come from, if a sum over them can be carried back.
+        block: value, slope, curve, noise and fresh, if they lie side by side.
     """
 
     parts: Parts
@@ -58,6 +63,7 @@ class Parabola:
     factors: Factors = field(default_factory=dict)
     end: End | None = None
     trace: Trace | None = None
+    block: Tensor | None = None
 
     @classmethod
     def of(cls, model: TaylorModel) -> Parabola:
@@ -89,10 +95,27 @@ class Parabola:
             noise = inflate(noise, 4)
         return Parabola((value, slope, curve), noise, noise, trace=self.trace)
 
+    @classmethod
+    def laid(cls, block: Tensor, factors: Factors | None = None) -> Parabola:
+        """Numbers of which value, slope, curve, noise and fresh lie side by side.
+
+        Args:
+            block: `[5, n, m]`.
+            factors: see the attributes.
+        """
+        value, slope, curve, noise, fresh = block.unbind()
+        return cls((value, slope, curve), noise, fresh, factors or {}, block=block)
+
+    def side_by_side(self) -> Tensor:
+        """The block `[5, ..., m]` of what :meth:`laid` takes apart."""
+        if self.block is not None:
+            return self.block
+        return torch.stack([*self.parts, self.noise, self.fresh])
+
     def state(self, number: int) -> Parabola:
         """The same numbers as state `number` with which a step begins."""
-        ones, zeros = torch.ones_like(self.noise), torch.zeros_like(self.noise)
-        return Parabola(self.parts, self.noise, zeros, {-1 - number: ones})
+        block = torch.stack([*self.parts, self.noise, torch.zeros_like(self.noise)])
+        return Parabola.laid(block, {-1 - number: torch.ones_like(self.noise)})
 
     def renewed(self) -> Parabola:
         """The same numbers, their origin forgotten."""
@@ -113,20 +136,19 @@ class Parabola:
         trace = None if self.trace is None else self.trace.rearranged(function)
         return Parabola((value, slope, curve), noise, noise, trace=trace)
 
+    def flat(self) -> Parabola:
+        """As `[n, m]`; origin forgotten."""
+        value, slope, curve, noise = (part.flatten(0, -2) for part in (*self.parts, self.noise))
+        return Parabola((value, slope, curve), noise, noise)
+
     def mapped(self, weight: TaylorModel, bias: TaylorModel | None) -> Parabola:
         """An affine map of them; see :func:`affine`."""
         return affine(self, weight, bias)
 
-    def at(self, row: int) -> Parabola:
-        """Row `[n, m]` of numbers `[rows, n, m]`; origin forgotten."""
-        value, slope, curve = self.parts
-        noise = self.noise[row]
-        return Parabola((value[row], slope[row], curve[row]), noise, noise)
-
-    def gates(self, count: int) -> list[Parabola]:
-        """Numbers `[..., count · m]` as `count` groups; origin forgotten."""
-        columns = [each.chunk(count, -1) for each in (*self.parts, self.noise)]
-        return [Parabola((v, a, b), noise, noise) for v, a, b, noise in zip(*columns, strict=True)]
+    def gates(self, count: int) -> Tensor:
+        """Numbers `[n, count · m]` as a block of each gate, `[count, 5, n, m]`."""
+        parts = (*self.parts, self.noise, self.fresh)
+        return torch.stack([part.unflatten(-1, (count, -1)).movedim(-2, 0) for part in parts], 1)
 
 
 def affine(x: Parabola, weight: TaylorModel, bias: TaylorModel | None = None) -> Parabola:
@@ -137,15 +159,17 @@ def affine(x: Parabola, weight: TaylorModel, bias: TaylorModel | None = None) ->
         weight: `[m, n]`; with `W + s D` terms in s³ become noise.
         bias: `[m]`, or None.
     """
-    found = _affine(x, weight, bias)
-    trace = None
-    if x.trace is not None:
-        trace = x.trace.weighted(weight.value, found.noise, found.fresh)
-    return Parabola(found.parts, found.noise, found.noise, trace=trace)
+    shape = x.noise.shape
+    rows = x if len(shape) == 2 else x.flat()
+    found = Parabola.laid(_affine(rows, weight, bias, 1)[0])
+    parts = [part.reshape(*shape[:-1], -1) for part in (*found.parts, found.noise, found.fresh)]
+    value, slope, curve, noise, fresh = parts
+    trace = None if x.trace is None else x.trace.weighted(weight.value, noise, fresh)
+    return Parabola((value, slope, curve), noise, noise, trace=trace)
 
 
-def recur(h: Parabola, weight: TaylorModel, bias: TaylorModel | None, gates: int) -> list[Parabola]:
-    """The recurrent weights on a state: numbers `[n, m]` of each gate, one block each.
+def recur(h: Parabola, weight: TaylorModel, bias: TaylorModel | None, gates: int) -> Tensor:
+    """What the recurrent weights make of a state: a block of each gate, `[gates, 5, n, m]`.
 
     Args:
         h: the state, `[n, m]`.
@@ -153,51 +177,51 @@ def recur(h: Parabola, weight: TaylorModel, bias: TaylorModel | None, gates: int
         bias: `[gates · m]`, or None.
         gates: how many.
     """
-    found = _affine(h, weight, bias)
-    one = torch.ones_like(h.noise)
-    columns = [each.chunk(gates, -1) for each in (*found.parts, found.noise, found.fresh)]
-    return [
-        Parabola((v, a, b), noise, fresh, {k: one})
-        for k, (v, a, b, noise, fresh) in enumerate(zip(*columns, strict=True))
-    ]
+    return _affine(h, weight, bias, gates)
 
 
-def _affine(x: Parabola, weight: TaylorModel, bias: TaylorModel | None) -> Parabola:
-    """The map, with what is not the weights at the centre times the error as fresh."""
-    terms, outputs = x.noise.shape[-1], len(weight.value)
-    rows = [part.reshape(-1, terms) for part in (*x.parts, x.noise)]
-    value, slope, curve, noise = rows
+def _affine(x: Parabola, weight: TaylorModel, bias: TaylorModel | None, gates: int) -> Tensor:
+    """The map of `[n, m]`; what is not the weights at the centre times the error is fresh."""
+    (n, terms), dtype = x.noise.shape, x.noise.dtype
     # All parts together are at most the product of norms, and so is what they are rounded.
-    dtype = noise.dtype
     relative, slack = (part.to(dtype) for part in row_norms(weight))
-    columns = norms(rows)
     error = relative * gamma(2 * terms + 32, unit(dtype)) + slack
-    kernel = rounded(weight, "value", dtype).t()
-    tilt = None if weight.slope is None else rounded(weight, "slope", dtype).t()
-    if tilt is None:
-        fresh = torch.outer(columns, error)
-    else:
-        fresh = (curve @ tilt).abs_().addr_(columns, error)
-    inherited, *changed = absolute_products(noise, weight)
-    for part in changed:
-        fresh += part
-    del changed
-    curve = curve @ kernel if tilt is None else torch.addmm(slope @ tilt, curve, kernel)
-    slope = slope @ kernel if tilt is None else torch.addmm(value @ tilt, slope, kernel)
-    value = value @ kernel
-    if bias is not None:
-        value += bias.value
-        size = bias.value.abs()
-        if bias.slope is not None:
-            slope += bias.slope
-            size = size + bias.slope.abs()
-        size = size * (8 * unit(dtype))
-        fresh += size if bias.remainder is None else size + bias.remainder
-    fresh = inflate(fresh, 2 * terms + 24)
-    shape = (*x.noise.shape[:-1], outputs)
-    noise = inflate(inherited.add_(fresh), 4)
-    parts = (value.reshape(shape), slope.reshape(shape), curve.reshape(shape))
-    return Parabola(parts, noise.reshape(shape), fresh.reshape(shape))
+    columns, shift = norms((*x.parts, x.noise)), _bias(bias, weight, dtype)
+    both = _both(weight, dtype)
+    found = x.noise.new_empty(gates, 5, n, len(error) // gates)
+    # Rows of a few at a time, so that their products stay in the cache.
+    size = max(1, _PRODUCTS // (3 * both[0].nbytes)) if x.noise.is_cpu else n
+    for start in range(0, n, size):
+        rows = slice(start, start + size)
+        products = torch.stack([part[rows] for part in x.parts]) @ both
+        absolute = absolute_product(x.noise[rows], weight)
+        if weight.slope is None:
+            absolute = torch.cat([absolute, torch.zeros_like(absolute)], -1)
+        lay_affine(products, absolute, (columns[rows], error), shift, terms, found, start)
+    return found
+
+
+def _both(weight: TaylorModel, dtype: torch.dtype) -> Tensor:
+    """Weights and how they change, `[n, 2m]`, kept on the weight."""
+    key = f"both {dtype}"
+    if key not in weight.cache:
+        tilt = torch.zeros_like(weight.value) if weight.slope is None else weight.slope
+        weight.cache[key] = torch.cat([weight.value, tilt]).to(dtype).t()
+    return weight.cache[key]
+
+
+def _bias(
+    bias: TaylorModel | None, weight: TaylorModel, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, slope, and what is unsure of a bias `[m]`, kept on it."""
+    kept, key = (weight if bias is None else bias).cache, f"bias {dtype}"
+    if key not in kept:
+        zero = torch.zeros_like(weight.value[:, 0])
+        parts = [zero] * 3 if bias is None else [bias.value, bias.slope, bias.remainder]
+        value, slope, unsure = (zero if part is None else part for part in parts)
+        unsure = unsure + (value.abs() + slope.abs()) * (8 * unit(dtype))
+        kept[key] = value.to(dtype), slope.to(dtype), unsure.to(dtype)
+    return kept[key]
 
 
 def second_order(x: Parabola) -> TaylorModel:
@@ -221,18 +245,17 @@ def joined(numbers: Sequence[Parabola], dim: int, *, new: bool = False) -> Parab
     return Parabola((value, slope, curve), noise, noise)
 
 
+def gates_of(block: Tensor) -> list[Parabola]:
+    """Each gate of a block `[gates, 5, n, m]`; what is not fresh comes through its weights."""
+    return [Parabola.laid(gate, {k: torch.ones_like(gate[0])}) for k, gate in enumerate(block)]
+
+
 def plus(x: Parabola, y: Parabola) -> Parabola:
     """The sum."""
-    (v, a, b), (w, c, d) = x.parts, y.parts
-    parts = (v + w, a + c, b + d)
-    error = _size(parts).mul_(2 * unit(v.dtype))
     factors = dict(x.factors)
     for key, factor in y.factors.items():
         factors[key] = factors[key] + factor if key in factors else factor
-    noise, fresh = x.noise + error, error.add_(x.fresh)
-    return Parabola(
-        parts, inflate(noise.add_(y.noise), 4), inflate(fresh.add_(y.fresh), 4), factors
-    )
+    return Parabola.laid(sums(x.side_by_side(), y.side_by_side()), factors)
 
 
 def negative(x: Parabola) -> Parabola:
@@ -243,24 +266,14 @@ def negative(x: Parabola) -> Parabola:
 
 def times(x: Parabola, y: Parabola) -> Parabola:
     """The product: terms in s³ and s⁴ and products of errors with what moves become noise."""
-    (v, a, b), (w, c, d) = x.parts, y.parts
-    curve = (v * d).addcmul_(a, c).addcmul_(b, w)
-    parts = (v * w, (v * c).addcmul_(a, w), curve)
-    sv, sa, sb, sw, sc, sd = (part.abs() for part in (v, a, b, w, c, d))
-    move_x, move_y = sa + sb, sc + sd
-    # |v y's error| + |w x's error| are handed on; what follows is fresh.
-    own = (sa * sd).addcmul_(sb, move_y)
-    own.addcmul_(x.noise, move_y).addcmul_(y.noise, move_x + x.noise)
-    own.addcmul_(move_x.add_(sv), move_y.add_(sw), value=16 * unit(v.dtype))
-    fresh = torch.addcmul(own, sv, y.fresh).addcmul_(sw, x.fresh)
-    noise = own.addcmul_(sv, y.noise).addcmul_(sw, x.noise)
+    v, w = x.parts[0], y.parts[0]
     factors = {key: factor * w for key, factor in x.factors.items()}
     for key, factor in y.factors.items():
         if key in factors:
             factors[key].addcmul_(factor, v)
         else:
             factors[key] = factor * v
-    return Parabola(parts, inflate(noise, 16), inflate(fresh, 16), factors)
+    return Parabola.laid(products(x.side_by_side(), y.side_by_side()), factors)
 
 
 def _size(parts: Parts) -> Tensor:
@@ -270,54 +283,18 @@ def _size(parts: Parts) -> Tensor:
 
 
 def sigmoid(x: Parabola) -> Parabola:
-    """1 / (1 + exp(-y)); p = σ' in (0, 1/4], |σ'''| = p |1 − 6 p| <= min(p, 1/8), |p'| <= p."""
-    value = torch.sigmoid(x.parts[0])
-    gradient = value - value * value
-    return _smooth(x, value, gradient, gradient - 2 * value * gradient, (1.0, 1.0, 0.125))
+    """1 / (1 + exp(-y))."""
+    return _smooth(x, *sigmoids(x.side_by_side()))
 
 
 def tanh(x: Parabola) -> Parabola:
-    """Hyperbolic tangent; p = 1 − tanh², |tanh'''| = p |4 − 6 p| <= min(4 p, 2), |p'| <= 2 p."""
-    value = torch.tanh(x.parts[0])
-    gradient = 1 - value * value
-    return _smooth(x, value, gradient, -2 * value * gradient, (2.0, 4.0, 2.0))
+    """Hyperbolic tangent."""
+    return _smooth(x, *tanhs(x.side_by_side()))
 
 
-def _smooth(
-    x: Parabola, value: Tensor, gradient: Tensor, bend: Tensor, third: tuple[float, float, float]
-) -> Parabola:
-    """Taylor's formula at the value, to second order, with the third derivative over the range.
-
-    With δ = slope s + curve s² + e the terms in s and s² of `f'(v) δ + f''(v) δ²/2` are kept, the
-    error is handed on by f'(v), all else is noise; so is `max |f'''| |δ|³/6`.
-
-    Args:
-        x: the argument.
-        value: f, computed with an error of a few roundoffs of 1, as are its derivatives.
-        gradient: f', positive.
-        bend: f''.
-        third: `(rate, factor, most)`: |f''| <= rate f', so that f' grows at most by e^(rate |δ|);
-            |f'''| is at most `factor` times f', and at most `most`.
-    """
-    rate, factor, most = third
-    _, a, b = x.parts
-    rounding, generous = unit(a.dtype), ultimate(a.dtype)
-    noise = x.noise
-    sa, sb = a.abs(), b.abs()
-    move = sa + sb
-    away = move + noise
-    steepest = (away * rate).exp_().mul_((gradient + generous) * (factor * (1 + generous)))
-    own = noise * 0.5
-    own.add_(move).mul_(noise)
-    own.addcmul_(sb, 0.5 * sb + sa).mul_(bend.abs() + generous)
-    own.addcmul_(steepest.clamp_(max=most), away * away * away, value=1 / 6)
-    own.addcmul_(sa, sa, value=generous).add_(away, alpha=64 * rounding).add_(64 * rounding)
-    curve = (gradient * b).addcmul_(bend * a, a, value=0.5)
+def _smooth(x: Parabola, block: Tensor, gradient: Tensor) -> Parabola:
     factors = {key: each * gradient for key, each in x.factors.items()}
-    size = gradient.abs()
-    handed, fresh = torch.addcmul(own, size, noise), own.addcmul_(size, x.fresh)
-    parts = (value, gradient * a, curve)
-    return Parabola(parts, inflate(handed, 24), inflate(fresh, 24), factors)
+    return Parabola.laid(block, factors)
 
 
 def tightened(x: Parabola, passage: Passage) -> Parabola:
@@ -328,4 +305,7 @@ def tightened(x: Parabola, passage: Passage) -> Parabola:
         passage: the step.
     """
     noise, end = passage.tightened(x.noise, x.fresh, x.factors)
-    return Parabola(x.parts, noise, x.fresh, x.factors, end)
+    if x.block is None:
+        return Parabola(x.parts, noise, x.fresh, x.factors, end)
+    x.noise.copy_(noise)  # where it lies beside the others
+    return replace(x, end=end)

@@ -23,7 +23,11 @@ from torch import Tensor
 
 from thalweg.certify.adjoint import of_rows
 from thalweg.certify.parabola import Parabola
-from thalweg.certify.rounding import UNIT, gamma, inflate
+from thalweg.certify.rounding import gamma, inflate, unit
+
+_CLASSES = 256  # of scores in float32, at most: what they round grows with them
+
+_TOGETHER = 1 << 15  # scores that are worked on together
 
 _SAG = 1 / (9 * math.sqrt(3))
 _SKEW = 1 / (6 * math.sqrt(3))
@@ -36,13 +40,20 @@ def cross_entropy(scores: Parabola, target: Tensor) -> Parabola:
         scores: `[m, classes]`.
         target: `[m]`, class indices.
     """
+    if scores.noise.shape[1] > _CLASSES:
+        scores = scores.to(torch.float64)
     v, a, b = scores.parts
+    u = unit(v.dtype)
     index = target.long().unsqueeze(1)
 
-    def loss(z: Tensor) -> Tensor:
-        return z.logsumexp(1) - z.gather(1, index).squeeze(1)
+    def ends_and_middle(v: Tensor, a: Tensor, b: Tensor, index: Tensor) -> Tensor:
+        points = (v - a).add_(b), v, (v + a).add_(b)
+        return torch.stack([z.logsumexp(1) - z.gather(1, index).squeeze(1) for z in points])
 
-    left, middle, right = loss(v - a + b), loss(v), loss(v + a + b)
+    # Rows of a few at a time, so that they stay in the cache.
+    few = max(1, _TOGETHER // v.shape[1])
+    some = (each.split(few) for each in (v, a, b, index))
+    left, middle, right = torch.cat(list(map(ends_and_middle, *some)), 1)
     parts = (middle, (right - left) * 0.5, (right + left) * 0.5 - middle)
     gradient = v.softmax(1)
     gradient.scatter_add_(1, index, torch.full_like(gradient[:, :1], -1.0))
@@ -53,10 +64,14 @@ def cross_entropy(scores: Parabola, target: Tensor) -> Parabola:
     noise += 0.5 * most * (steep + bend + most)
     # Scores may be large where losses are small: their sizes are what is rounded.
     size = _largest(v) + _largest(a) + _largest(b) + math.log(v.shape[1]) + 1
-    fresh = inflate(noise + (size + most) * (64 + 2 * v.shape[1]) * UNIT, 16)
-    noise = inflate(fresh + gradient.abs().mul_(scores.noise).sum(1), v.shape[1] + 8)
+    fresh = inflate(noise + (size + most) * ((64 + 2 * v.shape[1]) * u), 16).double()
+    pairs = zip(gradient.split(few), scores.noise.split(few), strict=True)
+    handed = torch.cat([g.abs().mul_(noise).sum(1) for g, noise in pairs])
+    handed = inflate(handed, v.shape[1] + 8)
+    noise = inflate(fresh + handed.double(), 4)
     trace = None if scores.trace is None else scores.trace.contracted(gradient, noise, fresh)
-    return Parabola(parts, noise, noise, trace=trace)
+    value, slope, curve = (part.double() for part in parts)
+    return Parabola((value, slope, curve), noise, noise, trace=trace)
 
 
 def _largest(part: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ Stability of Numerical Algorithms* (2002), Sections 2.2 and 3.1:
 - in large layers, what is of first or second order in the halfwidth, and absolute products, may be
   computed in float32 on x86 processors, where oneDNN convolves directly
   (:func:`thalweg.certify.rules_linear.single_is_safe`): then `u = 2**-24`;
+- loops that Numba compiles (:mod:`thalweg.certify.loops`) are assumed to do what IEEE 754 says of
+  each operation; those over Jacobians may add up in any order, with or without fused multiply-add;
 - underflow, gradual or to zero, is absorbed by ``TINY``.
 
 Conversions from float32 to float64 are exact. Remainders are non-negative, so that the rounding of
@@ -55,6 +57,15 @@ def unit(dtype: torch.dtype) -> float:
         dtype: one of the two.
     """
     return UNIT32 if dtype == torch.float32 else UNIT
+
+
+def tiny(dtype: torch.dtype) -> float:
+    """More than the sum of all underflow errors of one operation; see `TINY`.
+
+    Args:
+        dtype: float32 or float64.
+    """
+    return TINY32 if dtype == torch.float32 else TINY
 
 
 def ultimate(dtype: torch.dtype) -> float:

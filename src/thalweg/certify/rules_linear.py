@@ -161,19 +161,24 @@ def absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
     The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
     of non-negative terms errs relatively. The bounds are of the type of the noise.
     """
+    products = absolute_product(noise, w)
+    return list(products.split(len(w.value), -1))
+
+
+def absolute_product(noise: Tensor, w: TaylorModel) -> Tensor:
+    """What :func:`absolute_products` returns, `[..., m]` and `[..., m]` side by side."""
     terms, dtype = noise.shape[-1], noise.dtype
     single = dtype == torch.float32 or single_is_safe(noise)
     key = "absolute32" if single else "absolute64"
     if key not in w.cache:
         sizes = [part.abs() for part in (w.value, w.slope) if part is not None]
-        w.cache[key] = [(upward(size) if single else size).t() for size in sizes]
-    noise = upward(noise) if single else noise
-    products = [noise @ size for size in w.cache[key]]
+        w.cache[key] = torch.cat([upward(size) if single else size for size in sizes]).t()
+    product = (upward(noise) if single else noise) @ w.cache[key]
     if not single:
-        return products
+        return product
     accumulated = (terms + 8) * 2.0**-24
     factor = 1 + 2 * accumulated / (1 - accumulated)
-    return [part.to(dtype).mul_(factor).add_(terms * 2.0**-120) for part in products]
+    return product.to(dtype).mul_(factor).add_(terms * 2.0**-120)
 
 
 def upward(part: Tensor) -> Tensor:
@@ -352,7 +357,11 @@ def embedding(
     if max_norm is not None:
         raise UnsupportedOperation("embedding", "max_norm")
     table = as_model(weight)
-    found = structural(lambda part: F.embedding(input, part), table)
-    # A map of the numbers that follows may be taken once a word, not once a place in the text.
+    found = TaylorModel.later(
+        torch.Size((*input.shape, table.shape[-1])), table.device,
+        lambda: structural(lambda part: F.embedding(input, part), table),
+    )  # fmt: skip
+    # A map of the numbers that follows may be taken once a word, not once a place in the text:
+    # then nobody asks for the numbers at all.
     found.cache["table"] = table, input
     return found

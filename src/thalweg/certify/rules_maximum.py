@@ -6,7 +6,6 @@ along the next.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -15,12 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thalweg.certify.inner_products import entry
+from thalweg.certify.loops import compiled, formula, larger, where
 from thalweg.certify.origins import Origin
-from thalweg.certify.rounding import UNIT, charge, inflate
+from thalweg.certify.rounding import TINY, UNIT, UNIT32, inflate
 from thalweg.certify.rules_algebra import negate
 from thalweg.certify.rules_shape import cat
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
 
+_LEAST = 2.0**-120  # more than float32 loses to underflow
 _LOWEST = -(2.0**1000)  # padding that never wins a maximum, and stays finite in a difference
 
 
@@ -37,81 +38,87 @@ def maximum(x: Any, y: Any) -> TaylorModel:
 
 def _larger(x: TaylorModel, y: TaylorModel) -> tuple[TaylorModel, _Choice]:
     """The larger of two numbers of one shape, and how it depends on either."""
-    xs = torch.zeros_like(x.value) if x.slope is None else x.slope
-    ys = torch.zeros_like(y.value) if y.slope is None else y.slope
-    xr = torch.zeros_like(x.value) if x.remainder is None else x.remainder
-    yr = torch.zeros_like(y.value) if y.remainder is None else y.remainder
+    numbers = (*_parts(x), *_parts(y))
+    if not x.value.is_cpu:
+        value, slope, remainder, *choice = _maximum(*numbers)
+        return TaylorModel(value, slope, remainder), _Choice(*choice)
+    value, slope, remainder = (torch.empty(x.shape, dtype=torch.float64) for _ in range(3))
+    choice = _Choice(torch.empty(x.shape), torch.empty(x.shape))
+    _maxima(*(part.reshape(-1).numpy() for part in (*numbers, value, slope, remainder, *choice)))
+    return TaylorModel(value, slope, remainder), choice
+
+
+def _parts(x: TaylorModel) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, slope and remainder, zeros for None."""
+    slope, noise = (
+        torch.zeros_like(x.value) if part is None else part for part in (x.slope, x.remainder)
+    )
+    return x.value, slope, noise
+
+
+@formula
+def _maximum(
+    xv: Any, xs: Any, xr: Any, yv: Any, ys: Any, yr: Any
+) -> tuple[Any, Any, Any, Any, Any]:
+    """The larger of `xv + xs s ± xr` and `yv + ys s ± yr`: line, remainder, m and fresh.
+
+    With errors a and b it is the line plus `m a + (1 - m) b` plus something of at most `fresh`.
+    """
     # Each difference is one operation, so that its error is relative to itself.
-    difference = x.value - y.value
-    swing = (xs - ys).abs_()
-    first = difference > 0
+    gap, tilt, far = xv - yv, xs - ys, xr + yr
+    half = abs(tilt)
+    swing = (half + far) * (1 + 16 * UNIT)
+    first = gap > 0
     # Twice the same line, as on the empty parts of an image: nothing is unsure but the remainder.
-    same = (difference == 0).logical_and_(swing == 0).logical_and_(xr <= yr)
-    swing.add_(xr).add_(yr).mul_(1 + 16 * UNIT)
-    value = torch.maximum(x.value, y.value)
-    slope = torch.where(first, xs, ys)
-    remainder = torch.where(first, xr, yr)
-    certain = torch.ge(difference.abs_(), swing).logical_or_(same)
-    unsure = torch.nonzero(certain.logical_not_().flatten()).flatten()
-    share = fresh = value.new_zeros(0)
-    if len(unsure):
-        xv, xs, xr, yv, ys, yr = (
-            part.reshape(-1)[unsure] for part in (x.value, xs, xr, y.value, ys, yr)
+    same = (gap == 0) & (half == 0) & (xr <= yr)
+    certain = (abs(gap) >= swing) | same
+    # max(p, q) = q + relu(p - q): the chord of relu over the ends of the line p - q, m (p - q)
+    # plus at most its height over the kink, and at least m (p - q).
+    left, right = gap - half, gap + half
+    ratio = right / (2 * half)
+    inside = where(ratio > 1, 1.0, where(ratio < 0, 0.0, ratio))
+    m = where(ratio == ratio, inside, 0.5)
+    height = 0.5 * larger(
+        where(right < 0, 0.0, right) - m * right, where(left < 0, 0.0, left) - m * left
+    )
+    rounding = (abs(xv) + abs(yv) + abs(xs) + abs(ys)) * (16 * UNIT) + TINY
+    noise = (larger(xr, yr) + height + rounding) * (1 + 16 * UNIT)
+    # max(p + a, q + b) - q - b = relu(z) for z = p - q + (a - b), convex, at least m z, and at most
+    # m z plus the larger of (1 - m) z and -m z at its ends.
+    over = larger((1 - m) * (right + far), m * (far - left))
+    fresh = larger(over - height, height) + rounding + far * (32 * UNIT)
+    # Both are kept in float32: m is off by a roundoff of it.
+    fresh = (fresh + far * UNIT32) * (1 + 4 * UNIT32) + _LEAST
+    return (
+        where(certain, where(first, xv, yv), yv + m * gap + height),
+        where(certain, where(first, xs, ys), ys + m * tilt),
+        where(certain, where(first, xr, yr), noise),
+        where(certain, where(first, 1.0, 0.0), m),
+        where(certain, where(same, swing * (1 + 4 * UNIT32) + _LEAST, 0.0), fresh),
+    )
+
+
+@compiled()
+def _maxima(
+    xv: Any, xs: Any, xr: Any, yv: Any, ys: Any, yr: Any,
+    value: Any, slope: Any, remainder: Any, share: Any, fresh: Any,
+) -> None:  # fmt: skip
+    for i in range(value.size):
+        value[i], slope[i], remainder[i], share[i], fresh[i] = _maximum(
+            xv[i], xs[i], xr[i], yv[i], ys[i], yr[i]
         )
-        # max(p, q) = q + relu(p - q): the chord of relu over the ends of the line p - q, m (p - q)
-        # plus at most its height over the kink, and at least m (p - q).
-        gap, tilt = xv - yv, xs - ys
-        half = tilt.abs()
-        left, right = gap - half, gap + half
-        factor = (right / (2 * half)).clamp_(0, 1).nan_to_num_(0.5)
-        height = torch.maximum(
-            right.clamp(min=0) - factor * right, left.clamp(min=0) - factor * left
-        ).mul_(0.5)
-        line = yv + factor * gap + height
-        slant = ys + factor * tilt
-        # With errors a and b, max(p + a, q + b) - q - b = relu(z) for z = p - q + (a - b), convex,
-        # at least m z, and at most m z plus the larger of (1 - m) z and -m z at its ends.
-        far = xr + yr
-        over = torch.maximum((1 - factor) * (right + far), factor * (far - left))
-        share, fresh = factor, charge(torch.maximum(over - height, height), 16, xv, yv, xs, ys, far)
-        noise = torch.maximum(xr, yr) + height
-        noise = charge(noise, 16, xv, yv, xs, ys)
-        value = value.contiguous().view(-1).index_copy_(0, unsure, line).view(value.shape)
-        slope = slope.contiguous().view(-1).index_copy_(0, unsure, slant).view(value.shape)
-        remainder = remainder.contiguous().view(-1).index_copy_(0, unsure, noise).view(value.shape)
-    return TaylorModel(value, slope, remainder), _Choice(first, same, swing, unsure, share, fresh)
 
 
 class _Choice(NamedTuple):
     """How the larger of two numbers depends on their errors a and b: m a + (1 - m) b ± fresh.
 
     Attributes:
-        first: m, one or zero, where the larger is certain.
-        same: where both lines are the same, and m is zero.
-        swing: a bound of |a| + |b| there.
-        unsure: `[k]`, indices of elements that are neither.
-        share: `[k]`, m there.
-        fresh: `[k]`, zero elsewhere.
+        shares: m, one or zero where the larger is certain; float32 on the CPU.
+        added: fresh, zero where the larger is certain and the lines are not the same.
     """
 
-    first: Tensor
-    same: Tensor
-    swing: Tensor
-    unsure: Tensor
-    share: Tensor
-    fresh: Tensor
-
-    def shares(self) -> Tensor:
-        """All m."""
-        out = self.first.double().contiguous()
-        out.view(-1)[self.unsure] = self.share
-        return out
-
-    def added(self) -> Tensor:
-        """All fresh."""
-        out = torch.where(self.same, self.swing, 0.0).contiguous()
-        out.view(-1)[self.unsure] = self.fresh
-        return out
+    shares: Tensor
+    added: Tensor
 
 
 def _broadcast(x: TaylorModel, y: TaylorModel) -> TaylorModel:
@@ -182,8 +189,7 @@ def _pool_along(
         start = offset * dilation
         window = slice(start, start + (count - 1) * stride + 1, stride)
         index = (slice(None),) * dim + (window,)
-        # Copies: arithmetic on every other number of a row is slow.
-        pieces.append(structural(lambda part, index=index: part[index].contiguous(), x))
+        pieces.append(structural(lambda part, index=index: part[index], x))
     largest, choices = pieces[0], []
     for piece in pieces[1:]:
         largest, choice = _larger(largest, piece)
@@ -197,16 +203,12 @@ def _pool_along(
 def _pool_origin(x: TaylorModel, noise: Tensor, choices: list[_Choice], dim: int) -> Origin:
     """An error of the maximum over a window is a mean of the errors in it, plus what is fresh."""
 
-    @functools.cache
-    def choices_made() -> list[tuple[Tensor, Tensor]]:
-        return [(choice.shares(), choice.added()) for choice in choices]
-
     def weights_of(owner: Tensor) -> tuple[Tensor, Tensor]:
         # e = m e' + (1 - m) e'' ± fresh, one element of the window after the other.
         weights: list[Tensor] = []
         fresh: Tensor | None = None
-        for shares, added in choices_made():
-            m = shares[owner]
+        for shares, added in choices:
+            m = shares[owner].double()
             weights = [m, 1 - m] if not weights else [*(m * other for other in weights), 1 - m]
             fresh = added[owner] if fresh is None else m * fresh + added[owner]
         assert fresh is not None

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding as embed
 
 from thalweg.certify.adjoint import Step, Unroll, unrolled
 from thalweg.certify.jacobians import Passage, blocks_of
 from thalweg.certify.parabola import (
     Parabola,
     affine,
+    gates_of,
     joined,
     negative,
     plus,
@@ -28,6 +28,7 @@ from thalweg.certify.parabola import (
     tightened,
     times,
 )
+from thalweg.certify.parabola_loops import sums_of_gates
 from thalweg.certify.rules_activation import relu
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule
 
@@ -38,42 +39,44 @@ WIDE = 2.0**-7
 """Change of a weight over half of a piece, at its largest, from which float32 is enough."""
 
 
+Close = Callable[[Parabola], Parabola]
+
+
 @dataclass(frozen=True)
 class Cell:
     """What a recurrent layer does at every step.
 
     Attributes:
         gates: numbers a unit that the weights make.
-        step: from the projected inputs `[n, m]` of all gates, the states, and what the recurrent
-            weights make of the first of them, to the new states, the output first. What it is
-            handed last tightens the noise of a number by what that knows of its origin.
+        step: from the projected inputs and what the recurrent weights make of the first state, both
+            blocks `[gates, 5, n, m]`, and the states, to the new states, the output first. What it
+            is handed last tightens the noise of a number by what that knows of its origin.
     """
 
     gates: int
-    step: Callable[[Numbers, Numbers, Numbers, Callable[[Parabola], Parabola]], Numbers]
+    step: Callable[[Tensor, Tensor, Numbers, Close], Numbers]
 
 
-def _lstm_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
+def _lstm_step(x: Tensor, recurrent: Tensor, states: Numbers, close: Close) -> Numbers:
     """One step of Hochreiter & Schmidhuber's cell with forget gates."""
-    i, f, g, o = (plus(a, b) for a, b in zip(x, recurrent, strict=True))
+    i, f, g, o = gates_of(sums_of_gates(x, recurrent))
     c = close(plus(times(sigmoid(f), states[1]), times(sigmoid(i), tanh(g))))
     return close(times(sigmoid(o), tanh(c))), c
 
 
-def _gru_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
+def _gru_step(x: Tensor, recurrent: Tensor, states: Numbers, close: Close) -> Numbers:
     """One step of the gated recurrent unit (Cho et al. 2014), as torch defines it."""
-    (xr, xz, xn), (hr, hz, hn) = x, recurrent
-    n = tanh(plus(xn, times(sigmoid(plus(xr, hr)), hn)))
-    z = sigmoid(plus(xz, hz))
-    return (close(plus(n, times(z, plus(states[0], negative(n))))),)
+    (r, z), (_, _, hn) = gates_of(sums_of_gates(x[:2], recurrent[:2])), gates_of(recurrent)
+    n = tanh(plus(Parabola.laid(x[2]), times(sigmoid(r), hn)))
+    return (close(plus(n, times(sigmoid(z), plus(states[0], negative(n))))),)
 
 
-def _tanh_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
-    return (close(tanh(plus(x[0], recurrent[0]))),)
+def _tanh_step(x: Tensor, recurrent: Tensor, states: Numbers, close: Close) -> Numbers:
+    return (close(tanh(*gates_of(sums_of_gates(x, recurrent)))),)
 
 
-def _relu_step(x: Numbers, states: Numbers, recurrent: Numbers, close: Any) -> Numbers:
-    y = plus(x[0], recurrent[0])
+def _relu_step(x: Tensor, recurrent: Tensor, states: Numbers, close: Close) -> Numbers:
+    (y,) = gates_of(sums_of_gates(x, recurrent))
     return (close(Parabola.of(relu(y.model())).to(y.noise.dtype)),)
 
 
@@ -82,30 +85,29 @@ _TANH, _RELU = Cell(1, _tanh_step), Cell(1, _relu_step)
 
 
 def _advance(
-    cell: Cell, projected: Parabola, states: Numbers, weights: Weights, before: Passage | None
+    cell: Cell, projected: Tensor, states: Numbers, weights: Weights, before: Passage | None
 ) -> tuple[Numbers, Step, Passage]:
-    """One step, from projected inputs `[n, gates · m]`; it may look back over the one before."""
+    """One step, from projected inputs `[gates, 5, n, m]`; it may look back over the one before."""
     weight, bias = as_model(weights[1]), weights[3]
     begun = [state.state(number) for number, state in enumerate(states)]
     recurrent = recur(begun[0], weight, None if bias is None else as_model(bias), cell.gates)
-    noise, handed = ([number.noise for number in numbers] for numbers in (states, recurrent))
-    passage = Passage(weight, cell.gates, noise, handed, before)
-    new = cell.step(
-        projected.gates(cell.gates), begun, recurrent, lambda number: tightened(number, passage)
-    )
+    noise = [state.noise for state in states]
+    passage = Passage(weight, cell.gates, noise, recurrent[:, 3], before)
+    new = cell.step(projected, recurrent, begun, lambda number: tightened(number, passage))
     passage.end([state.end for state in new if state.end is not None])
     step = Step.of(passage, [state.factors for state in new], [state.fresh for state in new])
     return [state.renewed() for state in new], step, passage
 
 
-def _project(x: Parabola | _Words, weights: Weights) -> Callable[[int], Parabola]:
-    """What the input weights make of the inputs, by the number of the step."""
+def _project(x: Parabola | _Words, weights: Weights, gates: int) -> Callable[[int], Tensor]:
+    """Blocks `[gates, 5, n, m]` of what the input weights make of the inputs, by step."""
     weight, bias = as_model(weights[0]), weights[2]
     bias = None if bias is None else as_model(bias)
     if isinstance(x, _Words):
-        table, places = affine(x.table, weight, bias), x.places
-        return lambda t: table.over(lambda part: embed(places[t], part))
-    return affine(x, weight, bias).at
+        table, places = affine(x.table, weight, bias).gates(gates), x.places
+        return lambda t: table.index_select(-2, places[t])
+    found = affine(x, weight, bias)
+    return lambda t: found.over(lambda part: part[t]).gates(gates)
 
 
 @dataclass(frozen=True)
@@ -177,17 +179,20 @@ def _run(
         for backward in (False, True) if bidirectional else (False,):
             group = tuple(flat[each * number : each * (number + 1)])
             weights = group if has_biases else (*group, None, None)
-            now: Numbers = [state.at(number) for state in begin]
-            projected = _project(given, weights)
-            begun, found, steps, passage = [state.noise for state in now], [], [], None
+            now: Numbers = [state.over(lambda part, k=number: part[k]) for state in begin]
+            projected = _project(given, weights, cell.gates)
+            begun, steps, passage = [state.noise for state in now], [], None
+            output = _room(now[0].noise, len(times), time_at)
             for t in reversed(times) if backward else times:
                 # Every second step looks back over two.
                 before = passage if len(steps) % 2 else None
                 now, step, passage = _advance(cell, projected(t), now, weights, before)
-                found.append(now[0])
                 steps.append(step)
+                for place, part in zip(output, (*now[0].parts, now[0].noise), strict=True):
+                    place.select(time_at, t).copy_(part)
             unrolls.append(Unroll(begun, steps))
-            directions.append(joined(found[::-1] if backward else found, time_at, new=True))
+            value, slope, curve, noise = output
+            directions.append(Parabola((value, slope, curve), noise, noise))
             for end, last in zip(ends, now, strict=True):
                 end.append(last)
             number += 1
@@ -196,8 +201,15 @@ def _run(
     trace = unrolled(unrolls)
     if batch_first:
         trace = trace.rearranged(lambda part: part.transpose(0, 1))
-    given = replace(given.to(torch.float64), trace=trace)
+    given = replace(given, trace=trace)
     return (second_order(given), *(joined(end, -3, new=True).model() for end in ends))
+
+
+def _room(number: Tensor, steps: int, time_at: int) -> tuple[Tensor, ...]:
+    """For value, slope, curve and noise of each step, like one number but for the time."""
+    shape = [*number.shape]
+    shape.insert(len(shape) + 1 + time_at, steps)
+    return number.new_empty(4, *shape).unbind()
 
 
 def _precision(recurrent: Sequence[TaylorModel], gates: int) -> torch.dtype:
@@ -215,7 +227,7 @@ def _cell(cell: Cell, x: Any, states: Sequence[Any], *weights: Any) -> list[Tayl
     weights = (w, u, b, c)
     alone = Parabola.of(as_model(x)).over(lambda part: part.unsqueeze(0))
     begin = [Parabola.of(as_model(state)) for state in states]
-    states, _, _ = _advance(cell, _project(alone, weights)(0), begin, weights, None)
+    states, _, _ = _advance(cell, _project(alone, weights, cell.gates)(0), begin, weights, None)
     return [state.model() for state in states]
 
 

@@ -138,12 +138,25 @@ class TaylorModel(Tensor):
             second: the numbers, for rules that make use of their term in s².
             first: makes their model of first order, for all others.
         """
-        shape, device = second.noise.shape, second.noise.device
+        self = cls.later(second.noise.shape, second.noise.device, first)
+        self.second = second
+        return self
+
+    @classmethod
+    def later(
+        cls, shape: torch.Size, device: torch.device, first: Callable[[], TaylorModel]
+    ) -> TaylorModel:
+        """Numbers whose model is worked out when it is asked for, and kept.
+
+        Args:
+            shape: of the numbers.
+            device: where they are.
+            first: makes the model.
+        """
         self = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float64, device=device)
         self._parts = None
         self._first = functools.cache(first)
         self._begin()
-        self.second = second
         return self
 
     def _begin(self) -> None:

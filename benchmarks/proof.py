@@ -205,4 +205,4 @@ def _language() -> Case:
         training=Training("Adam", learning_rate=1e-2, batch_size=100),
         name="language",
     )
-    return Case(objective, initialize, 12.0)
+    return Case(objective, initialize, 10.0)

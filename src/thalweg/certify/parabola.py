@@ -33,7 +33,7 @@ from thalweg.certify.adjoint import Trace
 from thalweg.certify.jacobians import End, Factors, Passage
 from thalweg.certify.parabola_loops import lay_affine, products, sigmoids, sums, tanhs
 from thalweg.certify.rounding import gamma, inflate, unit
-from thalweg.certify.rules_linear import absolute_product, norms, row_norms
+from thalweg.certify.rules_linear import row_norms, scaled_absolute_product
 from thalweg.certify.taylor import TaylorModel
 
 _PRODUCTS = 1 << 20  # bytes of products that are worked on together
@@ -186,18 +186,21 @@ def _affine(x: Parabola, weight: TaylorModel, bias: TaylorModel | None, gates: i
     # All parts together are at most the product of norms, and so is what they are rounded.
     relative, slack = (part.to(dtype) for part in row_norms(weight))
     error = relative * gamma(2 * terms + 32, unit(dtype)) + slack
-    columns, shift = norms((*x.parts, x.noise)), _bias(bias, weight, dtype)
-    both = _both(weight, dtype)
+    both, shift = _both(weight, dtype), _bias(bias, weight, dtype)
     found = x.noise.new_empty(gates, 5, n, len(error) // gates)
     # Rows of a few at a time, so that their products stay in the cache.
     size = max(1, _PRODUCTS // (3 * both[0].nbytes)) if x.noise.is_cpu else n
     for start in range(0, n, size):
-        rows = slice(start, start + size)
-        products = torch.stack([part[rows] for part in x.parts]) @ both
-        absolute = absolute_product(x.noise[rows], weight)
+        some = slice(start, start + size)
+        numbers = (*x.parts, x.noise) if x.block is None else x.block[:4]
+        rows = torch.stack([part[some] for part in numbers])
+        sizes = inflate(torch.linalg.vector_norm(rows, dim=-1).sum(0), terms + 8)
+        products = rows[:3] @ both
+        absolute, factor, least = scaled_absolute_product(rows[3], weight)
         if weight.slope is None:
             absolute = torch.cat([absolute, torch.zeros_like(absolute)], -1)
-        lay_affine(products, absolute, (columns[rows], error), shift, terms, found, start)
+        charges = 1 + (2 * terms + 40) * unit(dtype), factor, least
+        lay_affine(products, absolute, (sizes, error), shift, charges, found, start)
     return found
 
 

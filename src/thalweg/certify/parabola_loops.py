@@ -48,21 +48,23 @@ def tanhs(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def lay_affine(
     products: Tensor, absolute: Tensor, outer: tuple[Tensor, Tensor],
-    bias: tuple[Tensor, Tensor, Tensor], terms: int, out: Tensor, start: int,
+    bias: tuple[Tensor, Tensor, Tensor], charges: tuple[float, float, float], out: Tensor,
+    start: int,
 ) -> None:  # fmt: skip
     """Write some rows of an affine map, by products of what it is applied to.
 
     Args:
         products: `[3, k, 2 gates m]`, of value, slope and curve with the weights at the centre,
             then with how they change.
-        absolute: `[k, 2 gates m]`, of the noise with the absolute values of both.
+        absolute: `[k, 2 gates m]`, of the noise with the absolute values of both, float32 or 64.
         outer: `[k]` and `[gates m]`, whose products bound what rounding does to the others.
         bias: `[gates m]` each, value, slope, and what is unsure of them.
-        terms: of a product.
+        charges: what makes up for the rounding of noise; a factor of `absolute`, and something to
+            be added to that.
         out: the block `[gates, 5, n, m]`.
         start: the first of the rows.
     """
-    constants = 1 + (2 * terms + 40) * unit(out.dtype), unit(out.dtype), tiny(out.dtype)
+    constants = *charges, unit(out.dtype), tiny(out.dtype)
     if out.is_cpu:
         arrays = (products, absolute, *outer, *bias)
         _affine_loop(*(part.numpy() for part in arrays), *constants, start, out.numpy())
@@ -101,18 +103,19 @@ def _flat(block: Tensor) -> Any:
 @formula
 def _shifted(
     v: Any, a: Any, b: Any, dv: Any, da: Any, db: Any, inherited: Any, changed: Any, rounding: Any,
-    bias: Any, tilt: Any, unsure: Any, grow: Any, u: Any, tiny: Any,
+    bias: Any, tilt: Any, unsure: Any, grow: Any, factor: Any, least: Any, u: Any, tiny: Any,
 ) -> tuple[Any, Any, Any, Any, Any]:  # fmt: skip
     """A sum of products: `d` stands before those with how the weights change, s times that."""
-    fresh = (abs(db) + changed + rounding + unsure) * grow + tiny
-    noise = (inherited + fresh) * (1 + 16 * u) + tiny
+    fresh = (abs(db) + (changed * factor + least) + rounding + unsure) * grow + tiny
+    noise = (inherited * factor + least + fresh) * (1 + 16 * u) + tiny
     return v + bias, a + dv + tilt, b + da, noise, fresh
 
 
 @compiled()
 def _affine_gate(
     products: Any, absolute: Any, columns: Any, rows: Any, bias: Any, tilt: Any, unsure: Any,
-    grow: Any, u: Any, tiny: Any, start: Any, at: Any, beside: Any, out: Any,
+    grow: Any, factor: Any, least: Any, u: Any, tiny: Any, start: Any, at: Any, beside: Any,
+    out: Any,
 ) -> None:  # fmt: skip
     for i in range(len(absolute)):
         to = start + i
@@ -122,20 +125,20 @@ def _affine_gate(
                 products[0, i, p], products[1, i, p], products[2, i, p],
                 products[0, i, q], products[1, i, q], products[2, i, q],
                 absolute[i, p], absolute[i, q], columns[i] * rows[p],
-                bias[p], tilt[p], unsure[p], grow, u, tiny,
+                bias[p], tilt[p], unsure[p], grow, factor, least, u, tiny,
             )  # fmt: skip
 
 
 @compiled()
 def _affine_loop(
     products: Any, absolute: Any, columns: Any, rows: Any, bias: Any, tilt: Any, unsure: Any,
-    grow: Any, u: Any, tiny: Any, start: Any, out: Any,
+    grow: Any, factor: Any, least: Any, u: Any, tiny: Any, start: Any, out: Any,
 ) -> None:  # fmt: skip
     gates, _, _, m = out.shape
     for k in range(gates):
         _affine_gate(
-            products, absolute, columns, rows, bias, tilt, unsure, grow, u, tiny, start,
-            k * m, (gates + k) * m, out[k],
+            products, absolute, columns, rows, bias, tilt, unsure, grow, factor, least, u, tiny,
+            start, k * m, (gates + k) * m, out[k],
         )  # fmt: skip
 
 

@@ -42,9 +42,11 @@ _FEWEST = 32
 
 _SHARE = 0.5
 
-# By which widths are changed from one piece to the next, and after how many that leave little open.
+# By which widths are changed from one piece to the next; after how many that leave little open,
+# twice as many after a forecast that fails; and what share of a piece the last one may add.
 _STEP = 2**0.5
 _PATIENCE = 3
+_LEFT_OVER = 0.1
 
 
 @dataclass(frozen=True)
@@ -221,13 +223,14 @@ class Search:
         Returns:
             Whether it came to the end, or to a refusal, before the budget was spent.
         """
-        left, width, good = 0.0, self._first_width(), 0
+        left, width, good, patience = 0.0, self._first_width(), 0, _PATIENCE
         while left < 1 and self._refused_at is None:
             if self._samples >= self._budget:
                 return False
-            # The rest is not cut into less than two pieces of some size.
+            # The last two are equal, so that none is left over that is hardly one.
             rest = 1 - left
-            step = rest if rest <= width * _STEP else min(width, rest / 2)
+            pieces = max(1, math.ceil(rest / width - _LEFT_OVER))
+            step = rest / pieces if pieces <= 2 else width
             right = 1.0 if step == rest else left + step
             share = self._left_open(self._open(left, right, Settled(), None, _SHARE))
             left = right
@@ -236,9 +239,12 @@ class Search:
                 continue
             good += 1
             wider = width * _STEP
-            if good >= _PATIENCE and left + wider <= 1:
+            if good >= patience and left + wider <= 1:
                 good = 0
-                width = wider if 1 + 2 * self._forecast_open(left, left + wider) <= 1.2 else width
+                if 1 + 2 * self._forecast_open(left, left + wider) <= 1.2:
+                    width, patience = wider, _PATIENCE
+                else:
+                    patience *= 2
         return True
 
     def _first_width(self) -> float:

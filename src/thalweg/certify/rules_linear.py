@@ -161,24 +161,25 @@ def absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
     The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
     of non-negative terms errs relatively. The bounds are of the type of the noise.
     """
-    products = absolute_product(noise, w)
-    return list(products.split(len(w.value), -1))
+    product, factor, least = scaled_absolute_product(noise, w)
+    if factor != 1:
+        product = product.to(noise.dtype).mul_(factor).add_(least)
+    return list(product.split(len(w.value), -1))
 
 
-def absolute_product(noise: Tensor, w: TaylorModel) -> Tensor:
-    """What :func:`absolute_products` returns, `[..., m]` and `[..., m]` side by side."""
-    terms, dtype = noise.shape[-1], noise.dtype
-    single = dtype == torch.float32 or single_is_safe(noise)
+def scaled_absolute_product(noise: Tensor, w: TaylorModel) -> tuple[Tensor, float, float]:
+    """What :func:`absolute_products` returns, side by side, as `factor` times it plus `least`."""
+    terms = noise.shape[-1]
+    single = noise.dtype == torch.float32 or single_is_safe(noise)
     key = "absolute32" if single else "absolute64"
     if key not in w.cache:
         sizes = [part.abs() for part in (w.value, w.slope) if part is not None]
         w.cache[key] = torch.cat([upward(size) if single else size for size in sizes]).t()
     product = (upward(noise) if single else noise) @ w.cache[key]
     if not single:
-        return product
+        return product, 1.0, 0.0
     accumulated = (terms + 8) * 2.0**-24
-    factor = 1 + 2 * accumulated / (1 - accumulated)
-    return product.to(dtype).mul_(factor).add_(terms * 2.0**-120)
+    return product, 1 + 2 * accumulated / (1 - accumulated), terms * 2.0**-120
 
 
 def upward(part: Tensor) -> Tensor:

@@ -15,8 +15,6 @@ from thalweg.certify.loops import compiled, formula
 WIDEST = 64
 """Units of a layer above which products of many matrices at once are faster."""
 
-_TOGETHER = 8  # columns of A that share one pass over a row of A A'
-
 
 @formula
 def _row(factors: Any, blocks: Any, gate: Any, state: Any, i: Any, r: Any, row: Any) -> None:
@@ -102,22 +100,39 @@ def once(
 
 
 @compiled(sums=True)
+def jacobians(factors: Any, blocks: Any, places: Any, jacobian: Any) -> None:
+    """A of every example.
+
+    Args:
+        factors: see :func:`once`.
+        blocks: see there.
+        places: see there.
+        jacobian: `[n, m, m]`, for A.
+    """
+    gate, state = places
+    n, m, _ = jacobian.shape
+    for i in range(n):
+        for r in range(m):
+            _row(factors, blocks, gate, state, i, r, jacobian[i, r])
+
+
+@compiled(sums=True)
 def twice(
-    factors: Any, blocks: Any, places: Any, bounds: Any, fresh: Any, noise: Any, earlier: Any,
-    first: Any, second: Any, first_rest: Any, second_rest: Any, given: Any, before: Any,
+    factors: Any, places: Any, bounds: Any, fresh: Any, noise: Any, earlier: Any, jacobian: Any,
+    product: Any, second: Any, first_rest: Any, second_rest: Any, given: Any, before: Any,
     charges: Any, found: Any,
 ) -> float:  # fmt: skip
     """Two steps: |A A' + diag(ψ) A'_1| e_00 + |A| rest_0 + |ψ| rest_1 + fresh.
 
     Args:
         factors: see :func:`once`.
-        blocks: see there.
         places: see there.
         bounds: see there.
         fresh: see there.
         noise: see there.
         earlier: `[f, n, m]`, bounds of what each factor stands before, by absolute terms of both.
-        first: `[n, m, m]`, A'.
+        jacobian: `[n, m, m]`, A.
+        product: `[n, m, m]`, A A'; it is overwritten.
         second: `[n, m, m]`, A'_1 of the second state; empty where there is none.
         first_rest: `[n, m]`, rest_0 in the type of the blocks, rounded up.
         second_rest: `[n, m]`, rest_1; empty where there is none.
@@ -129,51 +144,32 @@ def twice(
     Returns:
         The largest sum of absolute factors of a number.
     """
-    (gate, state), (slack, rounding, lost, u, tiny) = places, charges
+    (_, state), (slack, rounding, lost, u, tiny) = places, charges
     known, rest, loose = found[0], found[1], found[2]
     count, n, m = factors.shape
     grow = 1 + (4 * count + 48) * u
     size, absolute, spent = np.empty(m), np.empty(m), np.empty(m)
-    row, product = np.empty(m, blocks.dtype), np.empty(m, blocks.dtype)
-    inner = np.empty((m, m), blocks.dtype)
-    whole = m // _TOGETHER * _TOGETHER
+    twofold, direct = np.empty(m), np.empty(m)
     largest = 0.0
     for i in range(n):
         _absolute(factors, state, bounds, fresh, i, size, absolute, spent)
-        inner[:] = first[i]
+        _absolute(factors, state, earlier, fresh, i, size, twofold, direct)
         all_given = 0.0
         for c in range(m):
             all_given += given[i, c] + first_rest[i, c]
         for r in range(m):
-            _row(factors, blocks, gate, state, i, r, row)
-            twofold, least = 0.0, float(fresh[i, r])
-            for c in range(m):
-                product[c] = 0
+            least = float(fresh[i, r])
             for q in range(count):
-                twofold += abs(factors[q, i, r]) * earlier[q, i, r]
                 if state[q] > 0:
                     least += abs(factors[q, i, r]) * second_rest[i, r]
-                    weight = blocks.dtype.type(factors[q, i, r])
+                    weight = product.dtype.type(factors[q, i, r])
                     for c in range(m):
-                        product[c] += weight * second[i, r, c]
-            for j in range(0, whole, _TOGETHER):
-                a0, a1, a2, a3 = row[j], row[j + 1], row[j + 2], row[j + 3]
-                a4, a5, a6, a7 = row[j + 4], row[j + 5], row[j + 6], row[j + 7]
-                for c in range(m):
-                    product[c] += (
-                        a0 * inner[j, c] + a1 * inner[j + 1, c] + a2 * inner[j + 2, c]
-                        + a3 * inner[j + 3, c] + a4 * inner[j + 4, c] + a5 * inner[j + 5, c]
-                        + a6 * inner[j + 6, c] + a7 * inner[j + 7, c]
-                    )  # fmt: skip
-            for j in range(whole, m):
-                weight = row[j]
-                for c in range(m):
-                    product[c] += weight * inner[j, c]
-            direct, both = given[i, 0] * 0, given[i, 0] * 0
+                        product[i, r, c] += weight * second[i, r, c]
+            once_back, twice_back = given[i, 0] * 0, given[i, 0] * 0
             for c in range(m):
-                direct += abs(row[c]) * first_rest[i, c]
-                both += abs(product[c]) * given[i, c]
-            least += twofold * rounding + (direct + both) * (1 + slack)
+                once_back += abs(jacobian[i, r, c]) * first_rest[i, c]
+                twice_back += abs(product[i, r, c]) * given[i, c]
+            least += twofold[r] * rounding + (once_back + twice_back) * (1 + slack)
             least = (least + lost * (1 + size[r]) * (1 + before) * (1 + all_given)) * grow + tiny
             rest[i, r] = spent[r] * grow + tiny
             loose[i, r] = (absolute[r] + spent[r]) * grow + tiny

@@ -120,31 +120,29 @@ class Passage:
         def stacked(handed: Tensor, begun: Sequence[Tensor]) -> Tensor:
             return torch.stack([*(handed[k] for k in gates), *(begun[k] for k in states)])
 
-        factors_of_all = torch.stack(
-            [factors[key] for key in (*gates, *(-1 - state for state in states))]
-        )
-        bounds = stacked(self.handed, self.begun)
-        common = (factors_of_all, self.blocks, places, bounds, fresh, noise)
-        found = noise.new_empty(3, n, width)
+        of_all = torch.stack([factors[key] for key in (*gates, *(-1 - k for k in states))])
+        bounds, found = stacked(self.handed, self.begun), noise.new_empty(3, n, width)
         lost = 2.0**-80 if kind == torch.float32 else TINY
         rounding = self._rounding(0 if self.before is None else width)
         charges = (self._slack(), rounding, lost, unit(noise.dtype), tiny(noise.dtype))
+        jacobian = noise.new_empty(n, width, width, dtype=kind)
         if self.before is None:
-            jacobian = noise.new_empty(n, width, width, dtype=kind)
-            given = self._upward(self.begun[0])
-            largest = _run(jacobian_loops.once, *common, given, charges, jacobian, found)
+            largest = _run(
+                jacobian_loops.once, of_all, self.blocks, places, bounds, fresh, noise,
+                self._upward(self.begun[0]), charges, jacobian, found,
+            )  # fmt: skip
             return found[0], End(jacobian, found[1], found[2], largest)
-        ends, none = self.before.ends, noise.new_empty(0, width, width, dtype=kind)
-        second = ends[1] if any(states) else None
+        first, *others = self.before.ends
+        second = others[0] if any(states) else None
+        _run(jacobian_loops.jacobians, of_all, self.blocks, places, jacobian)
         largest = _run(
-            jacobian_loops.twice, *common,
-            stacked(self._loose, [end.loose for end in ends]),
-            ends[0].jacobian_of(n, width, kind),
-            none if second is None else second.jacobian_of(n, width, kind),
-            self._upward(ends[0].rest),
-            none[:, 0] if second is None else second.rest,
-            self._upward(self.before.begun[0]),
-            max(end.largest for end in ends), charges, found,
+            jacobian_loops.twice, of_all, places, bounds, fresh, noise,
+            stacked(self._loose, [end.loose for end in self.before.ends]),
+            jacobian, torch.bmm(jacobian, first.jacobian_of(n, width, kind)),
+            jacobian[:0] if second is None else second.jacobian_of(n, width, kind),
+            self._upward(first.rest), first.rest[:0] if second is None else second.rest,
+            self._upward(self.before.begun[0]), max(end.largest for end in self.before.ends),
+            charges, found,
         )  # fmt: skip
         return found[0], End(None, found[1], found[2], largest)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,20 +21,20 @@ from thalweg.certify.rounding import tiny, ultimate, unit
 
 def sums(x: Tensor, y: Tensor) -> Tensor:
     """The block `[5, ...]` of the sum of two numbers, by their blocks."""
-    return _of_two(_sum, _sum_loop, x, y, x.new_empty(x.shape))
+    return _of_two(_sum, _sum_loop, (2, 16), x, y, x.new_empty(x.shape))
 
 
 def sums_of_gates(x: Tensor, y: Tensor) -> Tensor:
     """The same of several numbers, `[gates, 5, ...]`."""
     out = x.new_empty(x.shape)
     for one, other, found in zip(x, y, out, strict=True):
-        _of_two(_sum, _sum_loop, one, other, found)
+        _of_two(_sum, _sum_loop, (2, 16), one, other, found)
     return out
 
 
 def products(x: Tensor, y: Tensor) -> Tensor:
     """The block `[5, ...]` of the product."""
-    return _of_two(_product, _product_loop, x, y, x.new_empty(x.shape))
+    return _of_two(_product, _product_loop, (16, 32), x, y, x.new_empty(x.shape))
 
 
 def sigmoids(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ def lay_affine(
         out: the block `[gates, 5, n, m]`.
         start: the first of the rows.
     """
-    constants = *charges, unit(out.dtype), tiny(out.dtype)
+    constants = _typed(out.dtype, *charges, tiny(out.dtype))
     if out.is_cpu:
         arrays = (products, absolute, *outer, *bias)
         _affine_loop(*(part.numpy() for part in arrays), *constants, start, out.numpy())
@@ -75,8 +76,11 @@ def lay_affine(
     rows.copy_(torch.stack(found).unflatten(-1, (len(out), -1)).movedim(-2, 0))
 
 
-def _of_two(rule: Any, loop: Any, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
-    constants = unit(x.dtype), tiny(x.dtype)
+def _of_two(
+    rule: Any, loop: Any, roundings: tuple[int, int], x: Tensor, y: Tensor, out: Tensor
+) -> Tensor:
+    share, more = (count * unit(x.dtype) for count in roundings)
+    constants = _typed(x.dtype, share, 1 + more, tiny(x.dtype))
     if x.is_cpu:
         loop(_flat(x), _flat(y), *constants, _flat(out))
         return out
@@ -95,6 +99,11 @@ def _of_one(function: Any, rule: Any, loop: Any, x: Tensor) -> tuple[Tensor, Ten
     return out, gradient
 
 
+def _typed(dtype: torch.dtype, *constants: float) -> list[Any]:
+    """Constants with which numbers of some type stay of that type in a loop."""
+    return [np.float32(x) for x in constants] if dtype == torch.float32 else list(constants)
+
+
 def _flat(block: Tensor) -> Any:
     """`[5, numbers]`, for loops."""
     return block.numpy().reshape(5, -1)
@@ -103,18 +112,18 @@ def _flat(block: Tensor) -> Any:
 @formula
 def _shifted(
     v: Any, a: Any, b: Any, dv: Any, da: Any, db: Any, inherited: Any, changed: Any, rounding: Any,
-    bias: Any, tilt: Any, unsure: Any, grow: Any, factor: Any, least: Any, u: Any, tiny: Any,
+    bias: Any, tilt: Any, unsure: Any, grow: Any, factor: Any, least: Any, tiny: Any,
 ) -> tuple[Any, Any, Any, Any, Any]:  # fmt: skip
     """A sum of products: `d` stands before those with how the weights change, s times that."""
     fresh = (abs(db) + (changed * factor + least) + rounding + unsure) * grow + tiny
-    noise = (inherited * factor + least + fresh) * (1 + 16 * u) + tiny
+    noise = (inherited * factor + least + fresh) * grow + tiny
     return v + bias, a + dv + tilt, b + da, noise, fresh
 
 
 @compiled()
 def _affine_gate(
     products: Any, absolute: Any, columns: Any, rows: Any, bias: Any, tilt: Any, unsure: Any,
-    grow: Any, factor: Any, least: Any, u: Any, tiny: Any, start: Any, at: Any, beside: Any,
+    grow: Any, factor: Any, least: Any, tiny: Any, start: Any, at: Any, beside: Any,
     out: Any,
 ) -> None:  # fmt: skip
     for i in range(len(absolute)):
@@ -125,19 +134,19 @@ def _affine_gate(
                 products[0, i, p], products[1, i, p], products[2, i, p],
                 products[0, i, q], products[1, i, q], products[2, i, q],
                 absolute[i, p], absolute[i, q], columns[i] * rows[p],
-                bias[p], tilt[p], unsure[p], grow, factor, least, u, tiny,
+                bias[p], tilt[p], unsure[p], grow, factor, least, tiny,
             )  # fmt: skip
 
 
 @compiled()
 def _affine_loop(
     products: Any, absolute: Any, columns: Any, rows: Any, bias: Any, tilt: Any, unsure: Any,
-    grow: Any, factor: Any, least: Any, u: Any, tiny: Any, start: Any, out: Any,
+    grow: Any, factor: Any, least: Any, tiny: Any, start: Any, out: Any,
 ) -> None:  # fmt: skip
     gates, _, _, m = out.shape
     for k in range(gates):
         _affine_gate(
-            products, absolute, columns, rows, bias, tilt, unsure, grow, factor, least, u, tiny,
+            products, absolute, columns, rows, bias, tilt, unsure, grow, factor, least, tiny,
             start, k * m, (gates + k) * m, out[k],
         )  # fmt: skip
 
@@ -145,28 +154,30 @@ def _affine_loop(
 @formula
 def _sum(
     v: Any, a: Any, b: Any, r: Any, f: Any, w: Any, c: Any, d: Any, q: Any, g: Any,
-    u: Any, tiny: Any,
+    share: Any, grow: Any, tiny: Any,
 ) -> tuple[Any, Any, Any, Any, Any]:  # fmt: skip
-    """`(v + a s + b s² ± r) + (w + c s + d s² ± q)`, f and g the fresh parts of r and q."""
+    """`(v + a s + b s² ± r) + (w + c s + d s² ± q)`, f and g the fresh parts of r and q.
+
+    `share` of all sizes is charged for rounding; `grow` makes up for that of the noise itself.
+    """
     value, slope, curve = v + w, a + c, b + d
-    error = (abs(value) + abs(slope) + abs(curve)) * (2 * u)
-    grow = 1 + 16 * u
+    error = (abs(value) + abs(slope) + abs(curve)) * share
     return value, slope, curve, (r + q + error) * grow + tiny, (f + g + error) * grow + tiny
 
 
 @compiled()
-def _sum_loop(x: Any, y: Any, u: Any, tiny: Any, out: Any) -> None:
+def _sum_loop(x: Any, y: Any, share: Any, grow: Any, tiny: Any, out: Any) -> None:
     for i in range(out.shape[1]):
         out[0, i], out[1, i], out[2, i], out[3, i], out[4, i] = _sum(
             x[0, i], x[1, i], x[2, i], x[3, i], x[4, i],
-            y[0, i], y[1, i], y[2, i], y[3, i], y[4, i], u, tiny,
+            y[0, i], y[1, i], y[2, i], y[3, i], y[4, i], share, grow, tiny,
         )  # fmt: skip
 
 
 @formula
 def _product(
     v: Any, a: Any, b: Any, r: Any, f: Any, w: Any, c: Any, d: Any, q: Any, g: Any,
-    u: Any, tiny: Any,
+    share: Any, grow: Any, tiny: Any,
 ) -> tuple[Any, Any, Any, Any, Any]:  # fmt: skip
     """`(v + a s + b s² ± r) (w + c s + d s² ± q)`, f and g the fresh parts of r and q.
 
@@ -175,18 +186,17 @@ def _product(
     """
     sv, sa, sb, sw, sc, sd = abs(v), abs(a), abs(b), abs(w), abs(c), abs(d)
     x, y = sa + sb, sc + sd
-    own = sa * sd + sb * y + r * y + q * (x + r) + (sv + x) * (sw + y) * (16 * u)
+    own = sa * sd + sb * y + r * y + q * (x + r) + (sv + x) * (sw + y) * share
     noise, fresh = own + sv * q + sw * r, own + sv * g + sw * f
-    grow = 1 + 32 * u
     return v * w, v * c + a * w, v * d + a * c + b * w, noise * grow + tiny, fresh * grow + tiny
 
 
 @compiled()
-def _product_loop(x: Any, y: Any, u: Any, tiny: Any, out: Any) -> None:
+def _product_loop(x: Any, y: Any, share: Any, grow: Any, tiny: Any, out: Any) -> None:
     for i in range(out.shape[1]):
         out[0, i], out[1, i], out[2, i], out[3, i], out[4, i] = _product(
             x[0, i], x[1, i], x[2, i], x[3, i], x[4, i],
-            y[0, i], y[1, i], y[2, i], y[3, i], y[4, i], u, tiny,
+            y[0, i], y[1, i], y[2, i], y[3, i], y[4, i], share, grow, tiny,
         )  # fmt: skip
 
 

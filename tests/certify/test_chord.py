@@ -59,14 +59,14 @@ CHAINS: Any = {
 }  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40)
 @given(**CHAINS)
 def test_no_value_is_above_its_bound(evaluations: int, size: float, **chain: Any) -> None:
     check(draw(**chain, size=10**size), evaluations)
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=1500)
 @given(**CHAINS)
 def test_no_value_is_above_its_bound_on_thousands_of_chains(
     evaluations: int, size: float, **chain: Any

@@ -84,7 +84,7 @@ def test_equals_a_dense_scan_refined_by_an_optimizer(seed: int) -> None:
     assert found.maximum <= found.bound
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10**6), st.floats(-3, 3), st.booleans())
 def test_no_value_exceeds_the_bound_at_any_scale(
     seed: int, exponent: float, integers: bool

@@ -248,7 +248,7 @@ def test_a_single_cone_and_parallel_points() -> None:
 whole = st.integers(-3, 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(whole, whole, whole), min_size=3, max_size=8), st.integers(0, 1000))
 def test_points_in_special_position(points: list[tuple[int, int, int]], seed: int) -> None:
     # Parallel, opposite, repeated and zero inputs: breakpoints coincide, cones degenerate.

@@ -131,7 +131,7 @@ NETWORKS: Any = {
 }  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60)
 @given(**NETWORKS)
 def test_no_value_is_above_the_bound(
     family: int, depth: int, width: int, kind: int, loss: int, seed: int, size: float
@@ -140,7 +140,7 @@ def test_no_value_is_above_the_bound(
 
 
 @pytest.mark.slow
-@settings(max_examples=4000, deadline=None, derandomize=True, database=None)
+@settings(max_examples=4000)
 @given(**NETWORKS)
 def test_no_value_is_above_the_bound_on_thousands_of_networks(
     family: int, depth: int, width: int, kind: int, loss: int, seed: int, size: float

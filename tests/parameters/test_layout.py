@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -17,7 +17,6 @@ shapes = st.lists(
 ).map(tuple)  # fmt: skip
 
 
-@settings(derandomize=True, deadline=None)
 @given(shapes, st.sampled_from([torch.float32, torch.float64]), st.integers(0, 3))
 def test_splitting_and_joining_give_back_the_vector(shapes, dtype, models):
     layout = Layout(tuple(f"t{i}" for i in range(len(shapes))), shapes, dtype)

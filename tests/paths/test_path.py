@@ -38,7 +38,6 @@ def test_the_length_of_an_inscribed_polygon(corners):
     assert path.length == pytest.approx(2 * corners * math.sin(math.pi / corners), rel=1e-14)
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from(DTYPES))
 def test_one_segment_is_exactly_as_long_as_its_ends_are_apart(seed, size, dtype):
     path = string(2, size, seed, dtype)
@@ -48,7 +47,6 @@ def test_one_segment_is_exactly_as_long_as_its_ends_are_apart(seed, size, dtype)
     assert path.length == pytest.approx(expected, rel=1e-14)
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 9), st.sampled_from(DTYPES))
 def test_no_string_is_shorter_than_its_chord(seed, n, dtype):
     path = string(n, 3, seed, dtype)
@@ -56,7 +54,6 @@ def test_no_string_is_shorter_than_its_chord(seed, n, dtype):
     assert path.normalized_length >= 1 - 1e-14
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 9), st.sampled_from(DTYPES))
 def test_both_ends_of_a_string_are_exact(seed, n, dtype):
     path = string(n, 3, seed, dtype)
@@ -151,7 +148,7 @@ def test_a_straight_bezier_is_a_segment():
     torch.testing.assert_close(curve.at(t), interpolate(a, b, t), rtol=1e-14, atol=1e-14)
 
 
-@settings(derandomize=True, deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 6))
 def test_raising_the_degree_leaves_the_curve(seed, n):
     control = points(n, 2, seed)

@@ -185,7 +185,7 @@ def _random_network(kinds: list[str], widths: list[int], convolutional: bool) ->
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * (16 if convolutional else 1), 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kinds=st.lists(LAYERS, min_size=1, max_size=7),
     widths=st.lists(st.integers(1, 6), min_size=7, max_size=7),

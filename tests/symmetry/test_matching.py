@@ -36,7 +36,7 @@ def test_a_planted_permutation_is_undone_exactly(name):
             assert torch.equal(planted[family.name][found[family.name]], torch.arange(family.size))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(widths=st.lists(st.integers(2, 9), min_size=1, max_size=4), seed=st.integers(0, 1000))
 def test_a_permutation_planted_in_a_random_mlp_is_undone_exactly(widths, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -24,7 +24,7 @@ def test_all_promised_minima_are_found_and_certified(n, d):
     assert finding.values["least_eigenvalue"] > 1e-3
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 10**6))
 def test_derivatives_are_those_of_autograd(n, d, seed):
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from thalweg.theory.karhadkar2023 import full_rank, pattern_count, realizable_pa
 check = get_statement("karhadkar-2023").check
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 10**6))
 def test_patterns_are_all_that_are_realizable(more, d0, seed):
     rng = np.random.default_rng(seed)
@@ -29,7 +29,7 @@ def test_fewer_examples_than_inputs_allow_every_pattern():
     assert len(realizable_patterns(x)) == 2**3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(0, 10**6))
 def test_rank_is_that_of_the_jacobian_written_out(n, d0, d1, seed):
     rng = np.random.default_rng(seed)

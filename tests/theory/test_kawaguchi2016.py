@@ -13,7 +13,7 @@ check = get_statement("kawaguchi-2.3").check
 HIDDEN, WIDTH, SEED = st.integers(1, 3), st.integers(1, 4), st.integers(0, 10**6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(HIDDEN, WIDTH, SEED)
 def test_derivatives_are_those_of_autograd(hidden, width, seed):
     problem = random_problem(3, 2, hidden, width, seed=seed)
@@ -35,7 +35,7 @@ def test_derivatives_are_those_of_autograd(hidden, width, seed):
     assert problem.hessian(weights)[0] == pytest.approx(bend, rel=1e-9, abs=1e-8)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(HIDDEN, WIDTH, st.integers(1, 4), SEED)
 def test_every_critical_point_found_is_as_the_theorem_says(hidden, width, outputs, seed):
     finding = check(hidden=hidden, width=width, inputs=4, outputs=outputs, starts=18, seed=seed)
@@ -52,7 +52,7 @@ def test_the_search_meets_minima_and_saddles_of_full_rank():
     assert values["saddles"] + values["global_minima"] == values["critical_points"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 4), WIDTH, SEED)
 def test_saddles_of_lower_rank_are_flat_from_two_hidden_layers_on(hidden, width, seed):
     problem = random_problem(4, 3, hidden, width, seed=seed)

@@ -55,7 +55,7 @@ def close(a, b, tolerance):
     return all(np.abs(v - w).max() <= tolerance for v, w in zip(a, b, strict=True))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(problems())
 def test_any_two_networks_are_joined_no_higher_than_any_path(problem):
     regression, a, b = problem
@@ -64,7 +64,9 @@ def test_any_two_networks_are_joined_no_higher_than_any_path(problem):
     assert gap(found.path) <= 1e-9 * size
     assert close(found.path[0].at(0.0), a, 1e-12 * size)
     assert close(found.path[-1].at(1.0), b, 1e-12 * size)
-    tolerance = 1e-8 * max(1.0, found.height)
+    # Where weights are large, outputs are rounded as they are, and losses by that times their root.
+    rounding = 1e-13 * size * (1 + found.height**0.5)
+    tolerance = 1e-8 * max(1.0, found.height) + rounding
     assert max(highest(regression, piece) for piece in found.path) <= found.height + tolerance
     _, losses = profile(regression, found.path, samples=7)
     assert max(losses) <= found.height + tolerance
@@ -79,7 +81,7 @@ def test_any_two_networks_are_joined_no_higher_than_any_path(problem):
             )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(problems())
 def test_from_any_network_the_loss_is_constant_and_then_falls_to_the_minimum(problem):
     regression, a, _ = problem

@@ -28,7 +28,7 @@ def problems(draw):
     return regression, *draw(st.permutations(pairs))[:2]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(problems())
 def test_any_two_networks_are_joined_no_higher_than_claimed(problem):
     regression, a, b = problem
@@ -46,7 +46,7 @@ def test_any_two_networks_are_joined_no_higher_than_claimed(problem):
         assert found.height <= ends + 1e-12
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems())
 def test_balancing_keeps_the_product_and_never_lengthens(problem):
     _, a, _ = problem
@@ -68,7 +68,7 @@ def test_balancing_keeps_the_product_and_never_lengthens(problem):
         assert sign == np.sign(np.linalg.det(w1)) == np.sign(np.linalg.det(layers[0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems())
 def test_from_any_network_the_loss_falls_to_the_minimum(problem):
     regression, a, _ = problem

@@ -15,7 +15,7 @@ def pair(rng, n):
     return first[None], second[None]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 12),
     st.floats(1e-4, np.pi - 1e-4), st.booleans(),

@@ -18,7 +18,7 @@ def networks(draw):
     return widths, draw_layers(widths, rng), x, y, rng
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(networks())
 def test_the_loss_is_constant_along_the_orbits(network):
     widths, layers, x, y, rng = network
@@ -30,7 +30,7 @@ def test_the_loss_is_constant_along_the_orbits(network):
         assert loss(act(layers, frames), x, y, activation) == pytest.approx(before, rel=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(networks())
 def test_the_gradient_is_the_derivative_of_the_loss(network):
     _, layers, x, y, rng = network

@@ -17,7 +17,7 @@ def draw(n: int, k: int, seed: int, runs: int = 1) -> torch.Tensor:
     return initial_students(runs, n, k, seed=seed, scale=math.sqrt(k))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(0, 10**6))
 def test_value_is_the_integral_over_the_plane(n, seed):
     students = draw(n, 2, seed)
@@ -30,7 +30,7 @@ def test_value_is_the_integral_over_the_plane(n, seed):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SHAPES)
 def test_gradient_and_hessian_are_those_of_differences(shape):
     n, k, seed = shape
@@ -45,7 +45,7 @@ def test_gradient_and_hessian_are_those_of_differences(shape):
     assert torch.allclose(hessian, hessian.T, atol=1e-14)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SHAPES, st.floats(1e-3, 0.3))
 def test_hessians_within_a_ball_differ_by_no_more_than_the_constant_allows(shape, radius):
     n, k, seed = shape
@@ -66,7 +66,7 @@ def test_the_constant_is_infinite_where_a_student_can_vanish():
     assert student_teacher.hessian_lipschitz(students, torch.tensor([1.0])).isinf().all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 5), st.integers(0, 3), st.integers(0, 10**6))
 def test_the_order_of_units_and_of_inputs_does_not_matter(k, more, seed):
     students = draw(k + more, k, seed)

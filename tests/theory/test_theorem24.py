@@ -77,7 +77,7 @@ def test_the_oracle_uses_unit_directions_and_improves_with_their_number():
     assert values[0] == pytest.approx(brute, rel=1e-3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 10**6), st.integers(4, 10), st.integers(2, 4), st.floats(0, 0.6),
     st.sampled_from([1e-4, 1e-2, 0.3]), st.data(),

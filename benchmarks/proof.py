@@ -17,7 +17,8 @@ from torch.nn.utils import vector_to_parameters
 from benchmarks.measure import machine, peak_bytes
 from thalweg import Criterion, Greedy, Objective, Training, connect, train
 from thalweg.certify import Proved, Span
-from thalweg.certify.enclosure import Segment, chunk_size, in_float64
+from thalweg.certify.chunks import chunk_size
+from thalweg.certify.enclosure import Segment, in_float64
 from thalweg.errors import InputError
 from thalweg.tasks import get_task
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from thalweg import Criterion, Objective
 from thalweg.certify.adjoint import of_rows
+from thalweg.certify.chunks import chunk_size
 from thalweg.certify.enclosure import (
-    chunk_size,
     enclose,
     evaluate,
     run,

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.certify.chunks import chunk_size
 from thalweg.certify.enclosure import (
     Chunk,
     Parameters,
-    chunk_size,
     is_separable,
     segment_parameters,
     tally,

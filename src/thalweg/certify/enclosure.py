@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
+from thalweg.certify.chunks import chunk_size
 from thalweg.certify.products import Chunk, Products
 from thalweg.certify.rearranged import original, rearranged
 from thalweg.certify.rounding import TINY, UNIT, charge
@@ -28,15 +28,6 @@ from thalweg.certify.rules_criterion import ErrorTally, LossTally, Settled, Tall
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, locate
 from thalweg.objective.batchnorm import tracked_layers
 from thalweg.objective.precision import without_cudnn
-
-CHUNK_BYTES = 9 * 2**20
-"""Float64 bytes of the largest tensor of a chunk, at most, on a CPU: its cache is to hold them."""
-
-SHARE_OF_GPU = 2.0**-7
-"""The same on a GPU, as a share of its memory: it is idle where there is little to work on."""
-
-MOST, MOST_ON_GPU = 4096, 2**17
-"""Examples of a chunk, at most."""
 
 Parameters = dict[str, TaylorModel]
 
@@ -294,34 +285,6 @@ def _chunks(objective: Any, ids: Tensor, size: int) -> Iterator[tuple[Tensor, An
         run_of_ids = slice(first, last + 1) if last - first + 1 == len(part) else part
         inputs, target = _split(objective).select(run_of_ids)
         yield part, inputs, target
-
-
-def chunk_size(objective: Any) -> int:
-    """Examples a chunk, from the largest tensor that the model makes of one example."""
-    inputs, _ = _split(objective).select(slice(0, 1))
-    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-    with torch.no_grad(), _Largest() as largest:
-        objective.model(*arguments)
-    numbers = max(largest.numbers, *(tensor.numel() for tensor in arguments), 1)
-    room, most, device = CHUNK_BYTES, MOST, arguments[0].device
-    if device.type == "cuda":
-        room = int(torch.cuda.get_device_properties(device).total_memory * SHARE_OF_GPU)
-        most = MOST_ON_GPU
-    return max(1, min(most, room // (8 * numbers)))
-
-
-class _Largest(TorchFunctionMode):
-    """Records the size of the largest tensor that any torch function returns."""
-
-    numbers = 0
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.numbers = max(self.numbers, result.numel())
-        return result
 
 
 class Segment:

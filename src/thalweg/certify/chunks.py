@@ -1,0 +1,54 @@
+"""How many examples a bound goes through at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+CHUNK_BYTES = 18 * 2**20
+"""Float64 bytes of the largest tensor of a chunk, at most, on a CPU.
+
+Small enough to stay near its cache, large enough that the weights are seldom read.
+"""
+
+SHARE_OF_GPU = 2.0**-7
+"""The same on a GPU, as a share of its memory: it is idle where there is little to work on."""
+
+MOST, MOST_ON_GPU = 4096, 2**17
+"""Examples of a chunk, at most."""
+
+
+def chunk_size(objective: Any) -> int:
+    """Examples a chunk, from the largest tensor that the model makes of one example.
+
+    Args:
+        objective: whose criterion's split is cut.
+    """
+    split = objective.splits[objective.criterion.split]
+    inputs, _ = split.select(slice(0, 1))
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    with torch.no_grad(), _Largest() as largest:
+        objective.model(*arguments)
+    numbers = max(largest.numbers, *(tensor.numel() for tensor in arguments), 1)
+    room, most, device = CHUNK_BYTES, MOST, arguments[0].device
+    if device.type == "cuda":
+        room = int(torch.cuda.get_device_properties(device).total_memory * SHARE_OF_GPU)
+        most = MOST_ON_GPU
+    return max(1, min(most, room // (8 * numbers)))
+
+
+class _Largest(TorchFunctionMode):
+    """Records the size of the largest tensor that any torch function returns."""
+
+    numbers = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result

@@ -61,11 +61,13 @@ def _block(seed: int, dtype: torch.dtype) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", ["sum", "product"])
-def test_a_loop_and_torch_find_the_same_of_two_numbers(name: str, dtype: torch.dtype):
-    x, y = _block(0, dtype), _block(1, dtype)
+@pytest.mark.parametrize(("name", "share", "more"), [("sum", 2, 16), ("product", 16, 32)])
+def test_a_loop_and_torch_find_the_same_of_two_numbers(
+    name: str, share: int, more: int, dtype: torch.dtype
+):
+    x, y, u = _block(0, dtype), _block(1, dtype), unit(dtype)
     formula: Any = getattr(parabola_loops, f"_{name}")
-    expected = torch.stack(formula(*x, *y, unit(dtype), tiny(dtype)))
+    expected = torch.stack(formula(*x, *y, share * u, 1 + more * u, tiny(dtype)))
     found = getattr(parabola_loops, f"{name}s")(x, y)
     # A formula of torch's rounds every operation to the type of the numbers.
     torch.testing.assert_close(found, expected, rtol=64 * unit(dtype), atol=64 * unit(dtype))

@@ -14,6 +14,9 @@ CHUNK_BYTES = 18 * 2**20
 Small enough to stay near its cache, large enough that the weights are seldom read.
 """
 
+EVALUATED_BYTES = 3 * 2**20
+"""The same of a plain evaluation, whose convolutions in float64 unfold all inputs of a chunk."""
+
 SHARE_OF_GPU = 2.0**-7
 """The same on a GPU, as a share of its memory: it is idle where there is little to work on."""
 
@@ -21,11 +24,12 @@ MOST, MOST_ON_GPU = 4096, 2**17
 """Examples of a chunk, at most."""
 
 
-def chunk_size(objective: Any) -> int:
+def chunk_size(objective: Any, room: int = CHUNK_BYTES) -> int:
     """Examples a chunk, from the largest tensor that the model makes of one example.
 
     Args:
         objective: whose criterion's split is cut.
+        room: float64 bytes of that tensor, on a CPU.
     """
     split = objective.splits[objective.criterion.split]
     inputs, _ = split.select(slice(0, 1))
@@ -33,7 +37,7 @@ def chunk_size(objective: Any) -> int:
     with torch.no_grad(), _Largest() as largest:
         objective.model(*arguments)
     numbers = max(largest.numbers, *(tensor.numel() for tensor in arguments), 1)
-    room, most, device = CHUNK_BYTES, MOST, arguments[0].device
+    most, device = MOST, arguments[0].device
     if device.type == "cuda":
         room = int(torch.cuda.get_device_properties(device).total_memory * SHARE_OF_GPU)
         most = MOST_ON_GPU

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from thalweg.certify.chunks import chunk_size
+from thalweg.certify.chunks import EVALUATED_BYTES, chunk_size
 from thalweg.certify.products import Chunk, Products
 from thalweg.certify.rearranged import original, rearranged
 from thalweg.certify.rounding import TINY, UNIT, charge
@@ -146,22 +146,32 @@ def evaluate(objective: Any, theta: Tensor, examples: int | None = None) -> floa
     Returns:
         The criterion.
     """
+    total = len(_split(objective))
+    ids = torch.arange(total if examples is None else min(examples, total))
+    mean = mean_at(objective, theta, ids)
+    if objective.criterion.name != "perplexity":
+        return mean
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+def mean_at(objective: Any, theta: Tensor, ids: Tensor) -> float:
+    """Mean over some examples of what the criterion averages, at one point in float64.
+
+    Args:
+        objective: in float64.
+        theta: `[p]`.
+        ids: `[m]`, of the examples.
+    """
     twin = in_float64(objective)
     parameters = twin.layout.unflatten(theta.to(torch.float64))
     loss = twin.criterion.per_example(twin.loss)
-    split, size = _split(twin), chunk_size(twin)
-    total = len(split) if examples is None else min(examples, len(split))
     sums = []
     with torch.no_grad():
-        for first in range(0, total, size):
-            inputs, target = split.select(slice(first, min(first + size, total)))
+        for _, inputs, target in _chunks(twin, ids, chunk_size(twin, EVALUATED_BYTES)):
             arguments = inputs if isinstance(inputs, tuple) else (inputs,)
             value = loss(functional_call(twin.model, parameters, arguments), target)
             sums.append(float(value.mean()) * len(target))
-    mean = math.fsum(sums) / total
-    if twin.criterion.name != "perplexity":
-        return mean
-    return math.exp(mean) if mean < 700 else math.inf
+    return math.fsum(sums) / len(ids)
 
 
 def in_float64(objective: Any) -> Any:

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from thalweg.certify.curve import Curve
-from thalweg.certify.enclosure import Segment, evaluate
-from thalweg.certify.rules_criterion import Settled
+from thalweg.certify.enclosure import Segment, evaluate, mean_at
+from thalweg.certify.rules_criterion import Settled, Tally
 
 NARROWEST = 2.0**-40
 """Width below which a piece is not split again: there, rounding decides."""
@@ -30,12 +30,15 @@ NARROWEST = 2.0**-40
 COARSEST = 2.0**-8
 """Width below which no forecast is trusted to choose a smaller one."""
 
-PILOT = 256
+PILOT = 128
 """Examples, at most, of the forecast that chooses the first pieces."""
 
 FAILING = 0.5
 """Share of the examples that would be left open above which a first piece is cut unseen: a look at
 it, and at that share of the examples in both halves, would cost as much as the halves."""
+
+_CHEAP = 0.25
+"""Share of open examples up to which the others' bounds do for a look at the middle of a piece."""
 
 _FEWEST = 32
 """Examples, at least, that forecast anything."""
@@ -288,23 +291,33 @@ class Search:
         assert self._segment is not None
         if self._values is not None:
             # The few may differ from all examples: by as much elsewhere as at the middle.
-            shift = evaluate(self._objective, self._segment.at(0.5), few) - self._values[1]
-            level += shift
-        waiting, pieces = [(0.0, 1.0)], []
-        while waiting:
-            left, right = waiting.pop()
-            tally = self._segment.pilot(left, right, few)
-            self._samples += few
-            _, still_open = tally.settle(self._room(left, right, _SHARE))
-            failing = tally.bound()[0] > level and (
-                still_open is None or len(still_open) > FAILING * few
-            )
-            if failing and right - left > COARSEST:
-                half = (left + right) / 2
-                waiting += [(half, right), (left, half)]
-            else:
-                pieces.append((left, right))
+            level += evaluate(self._objective, self._segment.at(0.5), few) - self._values[1]
+        return [(left, right) for left, right, _ in self._cut(0.0, 1.0, level, few)]
+
+    def _cut(
+        self, left: float, right: float, level: float, few: int
+    ) -> list[tuple[float, float, float]]:
+        """Pieces of a piece, each with the share of the examples that it would leave open."""
+        share = self._share_open(left, right, level, few)
+        if share <= FAILING or right - left <= COARSEST:
+            return [(left, right, share)]
+        half = (left + right) / 2
+        pieces = [*self._cut(left, half, level, few), *self._cut(half, right, level, few)]
+        if len(pieces) == 4:  # where halves are too wide and quarters narrow, thirds may do
+            ends = [left, left + (right - left) / 3, right - (right - left) / 3, right]
+            thirds = [(a, b, self._share_open(a, b, level, few)) for a, b in pairwise(ends)]
+            pieces = min(pieces, thirds, key=lambda some: sum(1 + 2 * piece[2] for piece in some))
         return pieces
+
+    def _share_open(self, left: float, right: float, level: float, few: int) -> float:
+        """Share of a few examples that a bound of a piece would leave open; 0 if it would do."""
+        assert self._segment is not None
+        tally = self._segment.pilot(left, right, few)
+        self._samples += few
+        if tally.bound()[0] <= level:
+            return 0.0
+        _, still_open = tally.settle(self._room(left, right, _SHARE))
+        return 1.0 if still_open is None else len(still_open) / few
 
     def _open(
         self, left: float, right: float, settled: Settled, ids: Tensor | None, share: float
@@ -320,9 +333,22 @@ class Search:
         piece = _Piece(left, right, upper, settled, ids, share, tally.open_noise)
         heapq.heappush(self._heap, (-upper, next(self._count), piece))
         level = self._threshold
-        if level is not None and upper > level and (seen + middle) / 2 > level:
-            self._look((left + right) / 2)
+        if level is not None and upper > level:
+            if ids is not None and len(ids) <= _CHEAP * self._total:
+                self._look_at_open(tally, piece)
+            elif (seen + middle) / 2 > level:
+                self._look((left + right) / 2)
         return piece
+
+    def _look_at_open(self, tally: Tally, piece: _Piece) -> None:
+        """Evaluate the criterion at the middle of a piece on the examples that are open there."""
+        assert self._segment is not None
+        assert piece.ids is not None
+        middle = (piece.left + piece.right) / 2
+        self._samples += len(piece.ids)
+        count = len(piece.ids)
+        mean = mean_at(self._objective, self._segment.at(middle), piece.ids) if count else 0.0
+        self._note(tally.at_centre(piece.settled, mean, count), middle)
 
     def _room(self, left: float, right: float, share: float) -> float:
         """What remainders of settled examples may take up: a share of the room expected there."""

@@ -144,6 +144,17 @@ class LossTally:
         v, d, q, r, error = _sums(*(part[settled] for part in parts))
         return self._settled.plus(v, d, q, r + error), open_ids.sort().values
 
+    def at_centre(self, settled: Settled, mean: float, count: int) -> float:
+        """At least the criterion at the centre.
+
+        Args:
+            settled: all examples but some.
+            mean: of those, there.
+            count: how many they are.
+        """
+        found = (settled.value - settled.noise + mean * count) / self._total
+        return _exp(found) if self._perplexity else found
+
     @property
     def open_noise(self) -> float:
         """Sum of the remainders of the open examples."""
@@ -275,6 +286,11 @@ class ErrorTally:
         throughout = torch.cat(self._throughout)
         wrong = int((~torch.isin(throughout, open_ids)).sum())
         return Settled(self._settled.value + wrong), open_ids
+
+    def at_centre(self, settled: Settled, mean: float, count: int) -> float:
+        """The criterion at the centre; see :meth:`LossTally.at_centre`."""
+        wrong = int(settled.value) + round(mean * count * self._targets)
+        return wrong / (self._targets * self._total)
 
     @property
     def open_noise(self) -> float:

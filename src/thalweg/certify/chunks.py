@@ -18,7 +18,7 @@ EVALUATED_BYTES = 3 * 2**20
 """The same of a plain evaluation, whose convolutions in float64 unfold all inputs of a chunk."""
 
 SHARE_OF_GPU = 2.0**-7
-"""The same on a GPU, as a share of its memory: it is idle where there is little to work on."""
+"""`CHUNK_BYTES` of a GPU, as a share of its memory: it is idle where there is little to work on."""
 
 MOST, MOST_ON_GPU = 4096, 2**17
 """Examples of a chunk, at most."""

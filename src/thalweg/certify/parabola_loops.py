@@ -2,9 +2,9 @@
 
 A number is `value + slope s + curve s² ± noise`, with `fresh` the part of the noise that does not
 come from the states before the step: see :mod:`thalweg.certify.parabola`. The five lie side by
-side in a *block* `[5, ...]`. The last two arguments of each formula are the unit roundoff u
-of the type of the numbers, and more than what one operation in it loses to underflow. What a loop
-computes in float64 of numbers in float32 is rounded less than what is charged here.
+side in a *block* `[5, ...]`. The last argument of each formula is more than what one operation
+in the type of the numbers loses to underflow. What a loop computes in float64 of numbers in float32
+is rounded less than what is charged here.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class ProvedSegment:
         seen: the criterion is at least this somewhere on the segment.
         refused_at: t in [0, 1] where the criterion exceeds the threshold, or None.
         pieces: `(t_left, t_right, bound)` in order, covering [0, 1].
-        evaluations: pieces that were bounded, and points evaluated.
+        evaluations: pieces that were bounded, and points evaluated on all examples.
         samples: examples bounded or evaluated for that, forecasts included.
         reason: ``"proved"``, ``"refused"``, ``"tolerance"`` (bound and value agree to the
             tolerance, on both sides of the threshold), ``"budget"`` or ``"resolution"`` (pieces
@@ -344,9 +344,8 @@ class Search:
         """Evaluate the criterion at the middle of a piece on the examples that are open there."""
         assert self._segment is not None
         assert piece.ids is not None
-        middle = (piece.left + piece.right) / 2
-        self._samples += len(piece.ids)
-        count = len(piece.ids)
+        middle, count = (piece.left + piece.right) / 2, len(piece.ids)
+        self._samples += count
         mean = mean_at(self._objective, self._segment.at(middle), piece.ids) if count else 0.0
         self._note(tally.at_centre(piece.settled, mean, count), middle)
 

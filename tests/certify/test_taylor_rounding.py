@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from tests.certify.taylor_problems import enclosed, flat, problem
 from thalweg.certify.rounding import UNIT, gamma
+from thalweg.certify.rules_linear import ends_will_do
 from thalweg.certify.taylor import TaylorModel
 
 mpmath.mp.dps = 60
@@ -163,3 +164,17 @@ def test_single_precision_convolution_is_charged() -> None:
             ).detach()
             distance = (truth - result.value - result.slope * s).abs()
             assert bool((distance <= result.remainder + 1e-13).all())
+
+
+def test_lines_come_from_float32_values_at_their_ends_on_wide_pieces_alone() -> None:
+    torch.manual_seed(0)
+    weight, tilt = torch.randn(2, 16, 800).double()
+    x, slope = torch.randn(2, 5, 800).double()
+
+    def will_do(width: float, noise: float = 0.0) -> bool:
+        w = TaylorModel(weight, width * tilt)
+        return ends_will_do((x, width * slope, torch.full_like(x, noise)), w, 128)
+
+    assert will_do(0.1)
+    assert not will_do(1e-3)
+    assert will_do(1e-3, noise=1e-2)  # what is unsure already hides the rounding

@@ -1,12 +1,13 @@
 """Convolution and average pooling of Taylor models.
 
-Values are convolved in float64. What is of first and second order in the halfwidth may be
-convolved in float32 where that is faster, its rounding error bounded like every other
+What is of first and second order in the halfwidth may be convolved in float32 where that is faster,
+its rounding error bounded like every other; values are convolved in float64, but on wide pieces
 (:func:`_mixed`).
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,11 @@ from thalweg.certify.rounding import charge, gamma, inflate, unit
 from thalweg.certify.rules_algebra import add
 from thalweg.certify.rules_linear import (
     SMALL,
+    ends,
+    ends_of,
+    ends_will_do,
     fresh_part,
+    line_by_ends,
     norms,
     single_is_safe,
     sizes,
@@ -38,6 +43,8 @@ from thalweg.certify.taylor import (
 )
 
 Apply = Callable[[Tensor, Tensor], Tensor]
+
+_BLOCK = 256  # terms of an inner product in float32 that are added in one go, about
 
 
 @rule("conv1d", "conv2d", "conv3d")
@@ -145,13 +152,14 @@ def _products(
 def _mixed(
     x: TaylorModel, w: TaylorModel, apply: Apply, lower: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Value in float64; slope, second order and remainder in `lower`, their rounding charged.
+    """Slope, second order and remainder in `lower`, their rounding charged; the value in float64.
 
     Convolution in float32 is several times faster than in float64 on a CPU, and its rounding
     error, gamma_n |w|·|x| with n terms and u = 2^-24, is small beside the second order: everything
     it touches is itself of first order in the halfwidth. With the Cauchy-Schwarz inequality on each
     patch, |w|·|x| <= ‖w‖ ‖x‖: the error of a slope is at most gamma (‖W‖ ‖slope‖ + ‖D‖ ‖value‖),
-    norms of kernels times norms of patches.
+    norms of kernels times norms of patches. On wide pieces value and slope come from products at
+    both ends, in float32 as well.
 
     Returns:
         Value, slope and remainder, and the part |W| r of the remainder, or None.
@@ -163,28 +171,57 @@ def _mixed(
             kernel, tilt, torch.cat([kernel, tilt], 1), _raised(w.value.abs(), lower),
             _envelope(w.slope),
         )  # fmt: skip
-    _, tilt, first_order, absolute, change = w.cache["mixed"]
+    kernel, tilt, first_order, absolute, change = w.cache["mixed"]
     rounding = gamma(2 * w.value[0].numel() + 8, unit(lower))
     data, slope = x.value.to(lower), x.slope.to(lower)
     second = apply(slope, tilt).double().mul_(0.5)
-    value = apply(x.value, w.value).add_(second)
-    out = apply(torch.cat([slope, data], 1), first_order).double()
-    # The third is that of the second order, twice.
-    errors = [
-        (w.value, slope, rounding), (w.slope, data, rounding), (w.slope, slope, rounding)
-    ]  # fmt: skip
+    norms = [part.flatten(1).norm(dim=1) for part in (w.value, w.slope)]
+    channels, roundings = _blocks(w)
+    if lower == torch.float32 and ends_will_do((data, slope, x.remainder), w, roundings):
+        at_ends = zip(ends_of(x.value, x.slope), ends(w), strict=True)
+        value, out = line_by_ends(*(_in_blocks(*each, apply, channels) for each in at_ends))
+        value.sub_(second)
+        both = (norms[0] + norms[1]) * gamma(roundings, unit(lower))
+        shares = both + norms[1] * rounding, both
+    else:
+        value = apply(x.value, w.value).add_(second)
+        out = apply(torch.cat([slope, data], 1), first_order).double()
+        shares = (norms[0] + norms[1]) * rounding, norms[1] * rounding
     remainder, inherited = second.abs_(), None
-    for weight, part, share in errors:
-        remainder.add_(_patch_errors(weight, part, apply, share))
+    for part, share in zip((slope, data), shares, strict=True):
+        remainder.addcmul_(_patch_norms(part, kernel, apply), _channels(share, x.value.ndim - 2))
+    remainder.add_(2.0**-60)
     if x.remainder is not None:
         # |D| r by an envelope of |D|: one channel, which is enough for what is so small.
         noise, (rows, columns) = _raised(x.remainder, lower), change
         inherited = apply(noise, absolute).double().mul_(1 + 2 * rounding).add_(2.0**-90)
         changed = apply(noise, _raised(columns, lower).unsqueeze(0)).double()
         changed.mul_(1 + 2 * rounding)
-        rows = rows.view(-1, *[1] * (x.value.ndim - 2))
+        rows = _channels(rows, x.value.ndim - 2)
         remainder.add_(inherited).addcmul_(changed.add_(2.0**-90), rows)
     return value, out, remainder, inherited
+
+
+def _blocks(w: TaylorModel) -> tuple[int, int]:
+    """Channels that :func:`_in_blocks` convolves together, and how many roundings follow."""
+    places = w.value[0, 0].numel()
+    # Kernels are laid out for powers of two.
+    channels = 2 ** int(math.log2(max(1, _BLOCK // places)))
+    return channels, channels * places + w.value.shape[1] // channels + 8
+
+
+def _in_blocks(data: Tensor, kernel: Tensor, apply: Apply, channels: int) -> Tensor:
+    """A convolution in float32, some channels after the other, so that few roundings follow.
+
+    Args:
+        data: what the kernels see, in float64.
+        kernel: in float32.
+        apply: the convolution.
+        channels: how many go together.
+    """
+    blocks = zip(data.float().split(channels, 1), kernel.split(channels, 1), strict=True)
+    parts = (apply(some.contiguous(), part.contiguous()) for some, part in blocks)
+    return functools.reduce(Tensor.add_, parts).double()
 
 
 def _raised(part: Tensor, dtype: torch.dtype) -> Tensor:
@@ -199,14 +236,15 @@ def _envelope(slope: Tensor) -> tuple[Tensor, Tensor]:
     return rows, inflate(columns, 8)
 
 
-def _patch_errors(kernel: Tensor, data: Tensor, apply: Apply, share: float) -> Tensor:
-    """Upper bound of `share` times ‖kernel‖ ‖patch‖, for every kernel and patch of the data."""
-    norms = kernel.flatten(1).norm(dim=1).to(data.dtype)
+def _patch_norms(data: Tensor, kernel: Tensor, apply: Apply) -> Tensor:
+    """Upper bound of the 2-norm of every patch of the data that a kernel sees, in float64.
+
+    But for underflow, and wide enough for the product with a norm of the kernel.
+    """
     window = data.new_ones(1, 1, *kernel.shape[2:])
     patches = apply(data.square().sum(1, keepdim=True), window).clamp_(min=0).sqrt_()
     # Sums of a few thousand squares err by less than 2^-10; the root halves that.
-    errors = patches * norms.mul_(share * (1 + 2.0**-9)).view(-1, *[1] * (data.ndim - 2))
-    return errors.double().add_(2.0**-60)
+    return patches.double().mul_(1 + 2.0**-9)
 
 
 def _largest(x: TaylorModel) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thalweg.certify.origins import Origin
-from thalweg.certify.rounding import TINY, UNIT, gamma, inflate
+from thalweg.certify.rounding import TINY, UNIT, UNIT32, gamma, inflate
 from thalweg.certify.rules_algebra import add, is_constant, line_magnitude, multiply
 from thalweg.certify.taylor import (
     TaylorModel,
@@ -29,8 +29,8 @@ from thalweg.certify.taylor import (
 SMALL = 512
 """Numbers an example below which float32 does not pay."""
 
-BLOCK = 512
-"""Terms of a product in float32 that are added in one go."""
+BLOCK = 128
+"""Terms of a product in float32 that are added in one go: fewer roundings follow each other."""
 
 
 @rule("linear")
@@ -64,12 +64,23 @@ def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     xv, xd, xr = parts
     assert xv is not None
     single = xd is not None and w.slope is not None and single_is_safe(xv)
-    value = xv @ w.value.t()
-    slope = _first_order(xv, xd, w, single)
-    remainder = inherited = None
+    by_ends = single and ends_will_do(parts, w, _roundings(terms))
+    remainder = inherited = second = None
     if xd is not None and w.slope is not None:
         second = _product(xd, w, "slope", single).mul_(0.5)
-        value.add_(second)
+    if by_ends and xd is not None and second is not None:
+        value, slope = line_by_ends(
+            *(
+                _in_blocks(end.float(), some)
+                for end, some in zip(ends_of(xv, xd), ends(w), strict=True)
+            )
+        )
+        value.sub_(second)
+    else:
+        value, slope = xv @ w.value.t(), _first_order(xv, xd, w, single)
+        if second is not None:
+            value.add_(second)
+    if second is not None:
         remainder = second.abs_()
     if xr is not None:
         inherited, *changed = absolute_products(xr, w)
@@ -83,7 +94,7 @@ def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     else:
         remainder.addr_(columns, error)
     if single:
-        _charge_single(remainder, parts, w)
+        _charge_single(remainder, parts, w, by_ends)
     result = (*shape[:-1], value.shape[-1])
     out = TaylorModel(
         value.reshape(result),
@@ -123,9 +134,12 @@ def _product(x: Tensor, w: TaylorModel, part: str, single: bool) -> Tensor:
     """Product `[m, outputs]` with the value or the slope of a weight."""
     if not single:
         return x @ getattr(w, part).t()
-    # Block after block, so that fewer roundings follow each other.
-    weight = rounded(w, part, torch.float32)
-    pairs = zip(x.float().split(BLOCK, 1), weight.split(BLOCK, 1), strict=True)
+    return _in_blocks(x.float(), rounded(w, part, torch.float32))
+
+
+def _in_blocks(x: Tensor, weight: Tensor) -> Tensor:
+    """A product in float32, block after block, so that fewer roundings follow each other."""
+    pairs = zip(x.split(BLOCK, 1), weight.split(BLOCK, 1), strict=True)
     return functools.reduce(Tensor.add_, (data @ block.t() for data, block in pairs)).double()
 
 
@@ -138,20 +152,80 @@ def rounded(w: TaylorModel, part: str, dtype: torch.dtype) -> Tensor:
     return w.cache[f"{part}32"]
 
 
-def _charge_single(remainder: Tensor, parts: Sequence[Tensor | None], w: TaylorModel) -> None:
+def ends_will_do(parts: Sequence[Tensor | None], w: TaylorModel, roundings: int) -> bool:
+    """Whether a line may be got from float32 values at its ends: see :func:`line_by_ends`.
+
+    So it is where their rounding is small beside the second order and what is unsure already. All
+    are estimated, by sums of terms of random signs: that decides how tight a bound is, never
+    whether it holds.
+
+    Args:
+        parts: value, slope and remainder that a layer sees, of one shape; it has a slope.
+        w: the weights, with a slope.
+        roundings: how many follow each other in an inner product.
+    """
+    assert w.slope is not None
+    if "frobenius" not in w.cache:
+        w.cache["frobenius"] = float(w.value.norm()), float(w.slope.norm())
+    kernel, tilt = w.cache["frobenius"]
+    x, slope, noise = (0.0 if part is None else float(part.norm()) for part in parts)
+    unsure = (tilt * slope + kernel * noise) / math.sqrt(w.value[0].numel())
+    return gamma(roundings, UNIT32) * kernel * x <= unsure
+
+
+def ends_of(value: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """A line at s = 1 and at s = -1."""
+    return value + slope, value - slope
+
+
+def ends(w: TaylorModel) -> tuple[Tensor, Tensor]:
+    """Weights at both ends in float32, kept on the weight."""
+    assert w.slope is not None
+    if "ends" not in w.cache:
+        right, left = ends_of(w.value, w.slope)
+        w.cache["ends"] = right.float(), left.float()
+    return w.cache["ends"]
+
+
+def line_by_ends(right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and slope of the line through two float64 values; they are overwritten.
+
+    `(W + s D) (x + s x')` is W x + D x' ± (W x' + D x) at s = ±1: two products say what takes four
+    otherwise. Between them the line errs by no more than at the worse end.
+
+    Args:
+        right: at s = 1.
+        left: at s = -1.
+    """
+    slope = (right - left).mul_(0.5)
+    return right.add_(left).mul_(0.5), slope
+
+
+def _roundings(terms: int) -> int:
+    """How many follow each other in a :func:`_product` in float32."""
+    return BLOCK + terms // BLOCK + 4
+
+
+def _charge_single(
+    remainder: Tensor, parts: Sequence[Tensor | None], w: TaylorModel, by_ends: bool
+) -> None:
     """Add the rounding errors of :func:`_product` in float32 to a remainder `[m, outputs]`.
 
     Each is at most gamma ‖x‖ ‖w‖ with as many roundings as a block has terms and as there are
     blocks.
     """
     xv, xd, _ = parts
-    accumulated = (BLOCK + w.value.shape[1] // BLOCK + 4) * 2.0**-24
-    gamma32 = accumulated / (1 - accumulated)
+    gamma32 = gamma(_roundings(w.value.shape[1]), UNIT32)
     if "norms" not in w.cache:
         w.cache["norms"] = norms((w.value,)), norms((w.slope,))
     kernel, tilt = w.cache["norms"]
     data, slope = norms((xv,)), norms((xd,))
-    remainder.addr_(slope, kernel + tilt, alpha=gamma32).addr_(data, tilt, alpha=gamma32)
+    if by_ends:
+        remainder.addr_(slope, tilt, alpha=gamma32)
+        remainder.addr_(data + slope, kernel + tilt, alpha=gamma32)
+    else:
+        remainder.addr_(slope, kernel + tilt, alpha=gamma32)
+        remainder.addr_(data, tilt, alpha=gamma32)
     remainder.add_(2.0**-90)
 
 

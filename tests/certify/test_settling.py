@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from tests.certify.taylor_problems import flat, problem
 from thalweg.certify.bisection import prove_segment, prove_segments
 from thalweg.certify.enclosure import Segment, evaluate, is_separable, mean_at
-from thalweg.certify.pieces import Search, Task
+from thalweg.certify.pieces import Task
 
 EXAMPLES = 600
 
@@ -94,26 +93,6 @@ def test_at_the_centre_the_settled_part_and_values_of_the_rest_are_the_criterion
     exact = evaluate(made, segment.at(0.5))
     assert found <= exact + 1e-12
     assert found >= (exact - 1e-12 if measure == "error_rate" else exact - 0.1 * max(1, exact))
-
-
-@pytest.mark.parametrize(("open_on_thirds", "expected"), [(0.1, 3), (0.4, 4)])
-def test_first_pieces_are_thirds_where_that_costs_less(
-    open_on_thirds: float, expected: int, monkeypatch: pytest.MonkeyPatch
-):
-    made, a, b = classes("loss")
-    search = Search(made, Task(a, b, 1.0), 100, 1e-3)
-    thirds = {0.25: open_on_thirds}  # of 3/4; its halves are too wide, its quarters are not
-
-    def share(left: float, right: float, level: float, few: int) -> float:
-        width = round(right - left, 12)
-        return thirds.get(width, 1.0 if width > 0.3 else 0.0)
-
-    monkeypatch.setattr(search, "_share_open", share)
-    pieces = search._cut(0.0, 0.75, 1.0, 32)
-    assert len(pieces) == expected  # three that cost 1 + 2 · .1 each, or four that cost 1
-    assert pieces[0][0] == 0.0
-    assert pieces[-1][1] == 0.75
-    assert all(one[1] == two[0] for one, two in pairwise(pieces))
 
 
 def test_settling_takes_up_no_more_than_the_room():

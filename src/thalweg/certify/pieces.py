@@ -3,8 +3,8 @@
 A piece that fails is cut in two, and only the examples whose bounds are too loose go through the
 network again: an example that is surely right on the whole piece, or whose loss is bounded closely,
 is settled there (:mod:`thalweg.certify.rules_criterion`). The first pieces are as wide as a few
-examples say that they can be; where there are hardly more than a few, as the pieces before them
-say. Such forecasts decide where to cut, never what is true.
+examples say that they can be (:mod:`thalweg.certify.forecast`); where there are hardly more than a
+few, as the pieces before them say.
 """
 
 from __future__ import annotations
@@ -22,20 +22,14 @@ from torch import Tensor
 
 from thalweg.certify.curve import Curve
 from thalweg.certify.enclosure import Segment, evaluate, mean_at
+from thalweg.certify.forecast import first_pieces, starting_width
 from thalweg.certify.rules_criterion import Settled, Tally
 
 NARROWEST = 2.0**-40
 """Width below which a piece is not split again: there, rounding decides."""
 
-COARSEST = 2.0**-8
-"""Width below which no forecast is trusted to choose a smaller one."""
-
 PILOT = 128
 """Examples, at most, of the forecast that chooses the first pieces."""
-
-FAILING = 0.5
-"""Share of the examples that would be left open above which a first piece is cut unseen: a look at
-it, and at that share of the examples in both halves, would cost as much as the halves."""
 
 _CHEAP = 0.25
 """Share of open examples up to which the others' bounds do for a look at the middle of a piece."""
@@ -91,7 +85,8 @@ class Task:
             as tight as budget and tolerance allow.
         cuts: increasing t in (0, 1) at which the first pieces end, in place of forecasts: a
             subdivision of one's own, for a second look at what was proved.
-        values: the criterion at t = 0, 1/2 and 1, about, where it is known.
+        values: the criterion at t = 0, 1/2 and 1, about, where it is known; None for the middle
+            where it has to be looked at first, being close to the threshold.
         bends: `[m, p]`, control points between the ends of a Bézier curve; None: a segment.
     """
 
@@ -99,7 +94,7 @@ class Task:
     end: Tensor
     threshold: float | None
     cuts: Sequence[float] = ()
-    values: tuple[float, float, float] | None = None
+    values: tuple[float, float | None, float] | None = None
     bends: Tensor | None = None
 
 
@@ -144,7 +139,7 @@ class Search:
         )  # fmt: skip
         self._threshold = task.threshold
         self._cuts = task.cuts
-        self._values = task.values
+        self._given, self._values = task.values, None
         self._total = self._segment.total
         self._budget = max_evaluations * self._total
         self._tolerance = tolerance
@@ -161,11 +156,9 @@ class Search:
         return -self._heap[0][0] if self._heap else math.inf
 
     def start(self) -> None:
-        """Look at the middle and the ends; then open the first pieces."""
-        if self._threshold is not None and self._values is None:
-            middle = self._look(0.5)
-            if self._refused_at is None:
-                self._values = self._look(0.0), middle, self._look(1.0)
+        """Look at the middle and the ends where they are unknown; then open the first pieces."""
+        if self._threshold is not None:
+            self._values = self._known_values()
         if self._refused_at is None:
             pieces = self._first_pieces()
             if pieces is None and not self._march():
@@ -207,6 +200,18 @@ class Search:
             self._reason or "budget", self._half,
         )  # fmt: skip
 
+    def _known_values(self) -> tuple[float, float, float] | None:
+        """The criterion at both ends and the middle; None if the segment is refused there."""
+        start, middle, end = self._given or (None, None, None)
+        if middle is None:
+            middle = self._look(0.5)
+            if self._refused_at is not None:
+                return None
+        return (
+            self._look(0.0) if start is None else start, middle,
+            self._look(1.0) if end is None else end,
+        )  # fmt: skip
+
     def _first_pieces(self) -> list[tuple[float, float]] | None:
         """The first pieces, where more is known of them than each can say of the next."""
         if self._cuts:
@@ -226,7 +231,8 @@ class Search:
         Returns:
             Whether it came to the end, or to a refusal, before the budget was spent.
         """
-        left, width, good, patience = 0.0, self._first_width(), 0, _PATIENCE
+        width = starting_width(lambda some: self._forecast_open(0.0, some), 0.25)
+        left, good, patience = 0.0, 0, _PATIENCE
         while left < 1 and self._refused_at is None:
             if self._samples >= self._budget:
                 return False
@@ -249,17 +255,6 @@ class Search:
                 else:
                     patience *= 2
         return True
-
-    def _first_width(self) -> float:
-        """The widest of 1, 1/2, 1/4, ... of which a forecast leaves at most a share open."""
-        width = 0.25
-        if self._forecast_open(0.0, width) <= FAILING:
-            while width < 1 and self._forecast_open(0.0, 2 * width) <= FAILING:
-                width *= 2
-            return width
-        while width > COARSEST and self._forecast_open(0.0, width / 2) > FAILING:
-            width /= 2
-        return width / 2
 
     def _left_open(self, piece: _Piece) -> float:
         """Share of the examples that both halves of a piece have to go through again."""
@@ -287,27 +282,12 @@ class Search:
         return 1.0 if still_open is None else len(still_open) / some
 
     def _forecast(self, level: float, few: int) -> list[tuple[float, float]]:
-        """First pieces on which most of a few examples would be settled."""
+        """First pieces, as a few examples say."""
         assert self._segment is not None
         if self._values is not None:
             # The few may differ from all examples: by as much elsewhere as at the middle.
             level += evaluate(self._objective, self._segment.at(0.5), few) - self._values[1]
-        return [(left, right) for left, right, _ in self._cut(0.0, 1.0, level, few)]
-
-    def _cut(
-        self, left: float, right: float, level: float, few: int
-    ) -> list[tuple[float, float, float]]:
-        """Pieces of a piece, each with the share of the examples that it would leave open."""
-        share = self._share_open(left, right, level, few)
-        if share <= FAILING or right - left <= COARSEST:
-            return [(left, right, share)]
-        half = (left + right) / 2
-        pieces = [*self._cut(left, half, level, few), *self._cut(half, right, level, few)]
-        if len(pieces) == 4:  # where halves are too wide and quarters narrow, thirds may do
-            ends = [left, left + (right - left) / 3, right - (right - left) / 3, right]
-            thirds = [(a, b, self._share_open(a, b, level, few)) for a, b in pairwise(ends)]
-            pieces = min(pieces, thirds, key=lambda some: sum(1 + 2 * piece[2] for piece in some))
-        return pieces
+        return first_pieces(lambda left, right: self._share_open(left, right, level, few))
 
     def _share_open(self, left: float, right: float, level: float, few: int) -> float:
         """Share of a few examples that a bound of a piece would leave open; 0 if it would do."""

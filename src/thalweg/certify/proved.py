@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,10 @@ from thalweg.objective import Objective
 # A value in the precision of the model this far above the threshold, relatively, is above it in
 # exact arithmetic, too: rounding does not reach so far.
 _CLEARLY = 1e-3
+# Where the error rate at the middle is this close to the threshold, relatively, it is looked at
+# beside it, too, at such t.
+_CLOSE = 0.02
+_BESIDE = 7 / 16, 9 / 16, 3 / 8, 5 / 8
 # Parameters × examples up to which an evaluation is cheap.
 _CHEAP = 1e8
 # A whole curve is one span; as a string it would have about so many segments.
@@ -64,17 +68,19 @@ class Proved:
         if applies(objective) is None and all(span.bends is None for span in spans):
             return self._by_chords(objective, spans)
         halves = _halves(objective, spans, self.stack_bytes)
-        rest = [i for i, half in enumerate(halves) if not half.refused]
+        halves = [_beside(objective, *each) for each in zip(spans, halves, strict=True)]
+        rest = [i for i, half in enumerate(halves) if half.refused_at is None]
         found = prove_segments(
             objective,
             [_task(objective, spans[i], halves[i]) for i in rest],
             max_evaluations=self._budget(objective) * _budgets(spans),
             tolerance=self.tolerance,
         )
-        certificates = [_refused(half) for half in halves]
-        for i, segment in zip(rest, found, strict=True):
-            certificates[i] = _certificate(spans[i], halves[i], segment)
-        return certificates
+        proofs = dict(zip(rest, found, strict=True))
+        return [
+            _certificate(spans[i], half, proofs[i]) if i in proofs else _refused(half)
+            for i, half in enumerate(halves)
+        ]
 
     def _by_chords(self, objective: Objective, spans: Sequence[Span]) -> list[Certificate]:
         """Values at a few points and curvatures prove many segments at once, or refuse them."""
@@ -119,13 +125,17 @@ class _Half:
 
     Attributes:
         value: the criterion there, or a value that it exceeds; None: not looked at.
-        refused: whether it is clearly above the threshold.
+        refused_at: t where it is clearly above the threshold: there, or beside it.
+        seen: the largest value.
         samples: examples looked at for that.
+        points: at which.
     """
 
     value: float | None = None
-    refused: bool = False
+    refused_at: float | None = None
+    seen: float = -math.inf
     samples: int = 0
+    points: int = 0
 
 
 def _halves(objective: Objective, spans: Sequence[Span], stack_bytes: int) -> list[_Half]:
@@ -144,8 +154,35 @@ def _halves(objective: Objective, spans: Sequence[Span], stack_bytes: int) -> li
             result = objective.criterion_of(stack, ceiling=ceiling)
             cost = result.samples // len(part)
             for i, value in zip(part, result.values[:, 0].tolist(), strict=True):
-                found[i] = _Half(value, not value <= ceiling, cost)
+                found[i] = _Half(value, None if value <= ceiling else 0.5, value, cost, 1)
     return found
+
+
+def _beside(objective: Objective, span: Span, half: _Half) -> _Half:
+    """Look beside a middle whose error rate is close to the threshold.
+
+    It goes up and down by examples: most such segments exceed the threshold nearby, and a few
+    values cost far less than a proof that fails. Of a loss, which is smooth, the middle says as
+    much.
+    """
+    level, value = span.threshold, half.value
+    if level is None or value is None or half.refused_at is not None:
+        return half
+    if objective.criterion.name != "error_rate":
+        return half
+    if value <= level - _CLOSE * abs(level):
+        return half
+    ceiling = level + _CLEARLY * abs(level)
+    for t in _BESIDE:
+        result = objective.criterion_of(span.at([t]), ceiling=ceiling)
+        there = float(result.values[0, 0])
+        half = replace(
+            half, seen=max(half.seen, there), samples=half.samples + result.samples,
+            points=half.points + 1, refused_at=None if there <= ceiling else t,
+        )  # fmt: skip
+        if half.refused_at is not None:
+            break
+    return half
 
 
 def _budgets(spans: Sequence[Span]) -> int:
@@ -154,20 +191,20 @@ def _budgets(spans: Sequence[Span]) -> int:
 
 
 def _task(objective: Objective, span: Span, half: _Half) -> Task:
-    """The segment to prove; its middle need not be looked at again where it is clearly low."""
+    """The segment to prove; its middle is looked at again where it is not clearly low."""
     ends = span.start.to(objective.device), span.end.to(objective.device)
     bends = None if span.bends is None else span.bends.to(objective.device)
     level, value = span.threshold, half.value
     low = level is not None and value is not None and value <= level - _CLEARLY * abs(level)
-    values = (span.start_value, value, span.end_value) if low and value is not None else None
+    values = span.start_value, value if low else None, span.end_value
     return Task(*ends, level, values=values, bends=bends)
 
 
 def _refused(half: _Half) -> Certificate:
-    seen = math.nan if half.value is None else half.value
+    assert half.refused_at is not None
     return Certificate(
-        bound=None, seen=seen, kind="proved", evaluations=3, samples=half.samples,
-        accepted=False, argmax=0.5, half=half.value,
+        bound=None, seen=half.seen, kind="proved", evaluations=2 + half.points,
+        samples=half.samples, accepted=False, argmax=half.refused_at, half=half.value,
     )  # fmt: skip
 
 
@@ -175,11 +212,9 @@ def _certificate(span: Span, half: _Half, found: ProvedSegment) -> Certificate:
     bound = found.bound if math.isfinite(found.bound) else None
     return Certificate(
         bound=bound,
-        seen=max(
-            v for v in (span.start_value, span.end_value, half.value, found.seen) if v is not None
-        ),
+        seen=max(span.start_value, span.end_value, half.seen, found.seen),
         kind="proved",
-        evaluations=2 + (half.samples > 0),
+        evaluations=2 + half.points,
         samples=half.samples,
         accepted=bound is not None and (span.threshold is None or bound <= span.threshold),
         argmax=_highest(found),

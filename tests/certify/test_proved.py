@@ -27,8 +27,8 @@ def climbing(top: int) -> Objective:
 
 def certify(objective: Objective, level: float) -> Certificate:
     ends = torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, -1.0, 1.0]])
-    values = objective.criterion_of(ends).values[:, 0].tolist()
-    (found,) = Proved().certify(objective, [Span(*ends, *values, level)])
+    at_start, at_end = objective.criterion_of(ends).values[:, 0].tolist()
+    (found,) = Proved().certify(objective, [Span(ends[0], ends[1], at_start, at_end, level)])
     return found
 
 

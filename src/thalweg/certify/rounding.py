@@ -14,8 +14,8 @@ Stability of Numerical Algorithms* (2002), Sections 2.2 and 3.1:
 - matrix products in float64 are assumed to be computed as conventional inner products (no Strassen
   scheme; no float64 emulated by shorter numbers, which cuBLAS does only where it is told to);
   convolutions are such products (:mod:`thalweg.certify.inner_products`);
-- in large layers, what is of first or second order in the halfwidth, and absolute products, may be
-  computed in float32 on x86 processors, where oneDNN convolves directly
+- in large layers, what is of first or second order in the halfwidth, absolute products, and on wide
+  pieces values, too, may be computed in float32 on x86 processors, where oneDNN convolves directly
   (:func:`thalweg.certify.rules_linear.single_is_safe`): then `u = 2**-24`;
 - loops that Numba compiles (:mod:`thalweg.certify.loops`) are assumed to do what IEEE 754 says of
   each operation; those over Jacobians may add up in any order, with or without fused multiply-add;

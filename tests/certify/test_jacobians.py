@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from thalweg.certify.jacobians import Factors, Passage, blocks_of
+from thalweg.certify.factors import Factors
+from thalweg.certify.jacobians import Passage, blocks_of
 from thalweg.certify.taylor import TaylorModel
 
 
@@ -25,7 +26,7 @@ def _one(value: float) -> Tensor:
 
 
 def _factors(values: dict[int, float]) -> Factors:
-    return {key: _one(value) for key, value in values.items()}
+    return Factors(tuple(values), torch.stack([_one(value) for value in values.values()]))
 
 
 def test_gates_whose_errors_cancel_leave_what_is_fresh():
@@ -54,18 +55,20 @@ def test_a_look_back_over_two_steps_sees_what_one_step_hides():
     begun = [torch.ones(1, 2).double()]
     ones, zeros = torch.ones(1, 2).double(), torch.zeros(1, 2).double()
     first = _passage(turn, begun)
-    middle, end = first.tightened(9 * ones, zeros, {0: ones})
+    middle, end = first.tightened(9 * ones, zeros, Factors((0,), ones[None]))
     first.end([end])
     assert middle.tolist() == [[pytest.approx(2.0)] * 2]
     second = _passage(turn, [middle], first)
     # Twice an eighth of a turn, √2 longer each time: [0, 2; -2, 0], not 2 × 2 = 4.
-    assert second.tightened(9 * ones, zeros, {0: ones})[0].tolist() == [[pytest.approx(2.0)] * 2]
+    assert second.tightened(9 * ones, zeros, Factors((0,), ones[None]))[0].tolist() == [
+        [pytest.approx(2.0)] * 2
+    ]
 
 
 def _random(generator: torch.Generator, width: int, states: int) -> tuple[Factors, Tensor]:
     """Factors and fresh noise of one number `[3, width]`."""
-    keys = [0, 1, -1, *([-2] if states == 2 else [])]
-    factors = {key: torch.randn(3, width, generator=generator).double() for key in keys}
+    keys = (0, 1, -1, -2)[: 2 + states]
+    factors = Factors(keys, torch.randn(len(keys), 3, width, generator=generator).double())
     return factors, 0.1 * torch.rand(3, width, generator=generator).double()
 
 
@@ -123,7 +126,8 @@ def test_jacobians_in_float32_are_no_tighter_than_in_float64():
     weight = TaylorModel(torch.randn(96, 24, generator=generator).double())
     assert blocks_of(weight, 4).dtype == torch.float32
     begun = [torch.rand(5, 24, generator=generator).double()]
-    factors = {k: torch.randn(5, 24, generator=generator).double() for k in (0, 1, 2, 3, -1)}
+    drawn = [torch.randn(5, 24, generator=generator).double() for _ in range(5)]
+    factors = Factors((0, 1, 2, 3, -1), torch.stack(drawn))
     blocks = weight.value.reshape(4, 24, 24)
     handed = torch.einsum("kum,nm->knu", blocks.abs(), begun[0]) * (1 + 1e-12)
     loose, zero = torch.full((5, 24), 1e6).double(), torch.zeros(5, 24).double()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thalweg.certify import jacobian_loops, loops, parabola_loops, rules_maximum
+from thalweg.certify.factors import Factors
 from thalweg.certify.jacobians import Passage
 from thalweg.certify.parabola import Parabola, affine
 from thalweg.certify.rounding import tiny, ultimate, unit
@@ -136,7 +137,7 @@ def test_jacobians_by_example_are_those_of_all_examples_at_once(
     weight = TaylorModel(torch.randn(4 * width, width, generator=generator).double())
     begun = [random(5, width).abs(), random(5, width).abs()]
     handed = random(4, 5, width).abs() * width
-    factors = [{key: random(5, width) for key in (0, 1, 3, -1, -2)} for _ in range(2)]
+    factors = [Factors((0, 1, 3, -1, -2), random(5, 5, width)) for _ in range(2)]
     fresh, far = random(5, width).abs(), torch.full((5, width), 1e9).to(dtype)
 
     def both() -> list[Tensor]:

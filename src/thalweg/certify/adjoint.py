@@ -22,7 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.certify.jacobians import Factors, Passage
+from thalweg.certify import adjoint_loops
+from thalweg.certify.factors import Factors
+from thalweg.certify.jacobians import Passage
 from thalweg.certify.rounding import gamma, inflate, unit
 from thalweg.certify.rules_linear import rounded
 
@@ -69,7 +71,7 @@ class Trace:
 
         def bound(g: Tensor) -> Tensor:
             g = g.double()
-            own = inflate((g.abs() * charged).sum(-1), g.shape[-1] + 8)
+            own = inflate(_weighed(g, charged), g.shape[-1] + 8)
             return self.bound(g @ weight) + self._by_row(own, owner[..., 0])
 
         return Trace(owner, self.rows, bound)
@@ -97,6 +99,16 @@ class Trace:
         """Sums of non-negative terms of each row, rounded up."""
         found = terms.new_zeros(self.rows).index_add_(0, owner.reshape(-1), terms.reshape(-1))
         return inflate(found, 2 * terms.numel() + 8)
+
+
+def _weighed(g: Tensor, charged: Tensor) -> Tensor:
+    """Sums of |g| times something, over the last dimension."""
+    if not (g.is_cpu and g.numel()):
+        return (g.abs() * charged).sum(-1)
+    found = g.new_empty(g.shape[:-1])
+    rows = (part.reshape(-1, g.shape[-1]).numpy() for part in (g, charged))
+    adjoint_loops.weigh(*rows, found.numpy().reshape(-1))
+    return found
 
 
 def _moved_back(g: Tensor, function: Rearrangement, shape: torch.Size) -> Tensor | None:
@@ -164,25 +176,38 @@ class Step:
         ]
         return cls(weight, factors, charged)
 
-    def weigh(self, g: Sequence[Tensor]) -> Tensor:
-        """What the step adds to the bounds of the sums `[n]`."""
-        total = torch.zeros_like(g[0][:, 0])
-        for one, charged in zip(g, self.charged, strict=True):
-            total += (one.abs() * charged).sum(-1)
-        return inflate(total, g[0].shape[-1] + 8)
+    def back(self, g: Tensor, found: Tensor) -> Tensor:
+        """g J `[states, n, m]`, of the states at the start.
 
-    def back(self, g: Sequence[Tensor]) -> list[Tensor]:
-        """g J `[n, m]` for each state at the start."""
-        zero = torch.zeros_like(g[0])
-        through, direct = [zero] * (len(self.weight) // len(zero[0])), [zero] * len(g)
-        for one, factors in zip(g, self.factors, strict=True):
-            for key, factor in factors.items():
-                if key >= 0:
-                    through[key] = torch.addcmul(through[key], one, factor)
-                else:
-                    direct[-1 - key] = torch.addcmul(direct[-1 - key], one, factor)
-        direct[0] = torch.addmm(direct[0], torch.cat(through, -1), self.weight)
+        Args:
+            g: `[states, n, m]`, of the states at the end.
+            found: `[n]`, to which what the step adds to the bounds of the sums is added.
+        """
+        direct, through = torch.zeros_like(g), g.new_zeros(g.shape[1], len(self.weight))
+        go_back = _back_in_loops if g.is_cpu else _back
+        for one, charged, factors in zip(g, self.charged, self.factors, strict=True):
+            go_back(one, charged, factors, found, through, direct)
+        direct[0].addmm_(through, self.weight)
         return direct
+
+
+def _back(
+    g: Tensor, charged: Tensor, factors: Factors, found: Tensor, through: Tensor, direct: Tensor
+) -> None:
+    """See :func:`thalweg.certify.adjoint_loops.back`."""
+    found += (g.abs() * charged).sum(-1)
+    blocks = through.unflatten(-1, (-1, g.shape[-1]))
+    for key, factor in factors.items():
+        (blocks[:, key] if key >= 0 else direct[-1 - key]).addcmul_(g, factor)
+
+
+def _back_in_loops(
+    g: Tensor, charged: Tensor, factors: Factors, found: Tensor, through: Tensor, direct: Tensor
+) -> None:
+    if factors:
+        given, all_factors = (part.numpy() for part in (g, charged)), factors.block.numpy()
+        taken = (part.numpy() for part in (found, through, direct))
+        adjoint_loops.back(*given, all_factors, factors.places, *taken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,13 +239,12 @@ def unrolled(directions: Sequence[Unroll]) -> Trace:
         total = g.new_zeros(n)
         for k, (unroll, part) in enumerate(zip(directions, g.split(width, -1), strict=True)):
             ordered = part.flip(0) if k else part
-            now = [torch.zeros_like(first) for _ in unroll.begun]
+            now = first.new_zeros(len(unroll.begun), n, width)
             for step, given in zip(reversed(unroll.steps), ordered.flip(0), strict=True):
-                now[0] = now[0] + given
-                total += step.weigh(now)
-                now = step.back(now)
+                now[0] += given
+                now = step.back(now, total)
             for one, noise in zip(now, unroll.begun, strict=True):
-                total += inflate((one.abs() * noise).sum(-1), width + 8)
-        return inflate(total, 8 * time * len(directions) + 8)
+                total += _weighed(one, noise)
+        return inflate(total, width + 8 * time * len(directions) + 16)
 
     return Trace(owner, n, bound)

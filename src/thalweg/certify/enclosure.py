@@ -168,10 +168,15 @@ def mean_at(objective: Any, theta: Tensor, ids: Tensor) -> float:
     sums = []
     with torch.no_grad():
         for _, inputs, target in _chunks(twin, ids, chunk_size(twin, EVALUATED_BYTES)):
-            arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-            value = loss(functional_call(twin.model, parameters, arguments), target)
+            value = loss(_output(twin, parameters, inputs), target)
             sums.append(float(value.mean()) * len(target))
     return math.fsum(sums) / len(ids)
+
+
+def _output(objective: Any, parameters: dict[str, Tensor], inputs: Any) -> Tensor:
+    """What the model makes of inputs, at one point."""
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    return functional_call(objective.model, parameters, arguments)
 
 
 def in_float64(objective: Any) -> Any:
@@ -254,26 +259,25 @@ def is_separable(objective: Any, theta: Tensor) -> bool:
     """Whether the loss of a chunk is the plain mean of the losses of its examples.
 
     Three examples together are held against each of them alone: a loss with weights, or one whose
-    terms stand in another order, does not pass.
+    terms stand in another order, does not pass, nor does a model that looks at several at once.
 
     Args:
         objective: in float64.
         theta: `[p]`, where to try.
 
     Raises:
-        UnsupportedOperation: for an operation without a rule, with its module's path.
+        UnsupportedOperation: for an operation of the loss without a rule.
     """
     if objective.criterion.name == "error_rate":
         return True
     few = min(3, len(_split(objective)))
-    point = theta.to(torch.float64)
-    parameters = segment_parameters(objective, point, torch.zeros_like(point), None)
+    parameters = objective.layout.unflatten(theta.to(torch.float64))
     loss = objective.criterion.per_example(objective.loss)
 
     def terms(examples: slice) -> TaylorModel | None:
         inputs, target = _split(objective).select(examples)
-        value = _guarded(objective, loss, run(objective, parameters, inputs), target)
-        return terms_of(value, len(target))
+        output = as_model(_output(objective, parameters, inputs))
+        return terms_of(_guarded(objective, loss, output, target), len(target))
 
     with torch.no_grad():
         together = terms(slice(0, few))

@@ -22,17 +22,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from thalweg.certify import jacobian_loops
+from thalweg.certify.factors import Factors
 from thalweg.certify.rounding import TINY, UNIT, inflate, tiny, unit
 from thalweg.certify.rules_linear import absolute_products, single_is_safe, sizes
 from thalweg.certify.taylor import TaylorModel
-
-Factors = dict[int, Tensor]
-"""Factor `[n, m]` of each block of the recurrent weights, and under `-1 - j` of state j itself."""
 
 # Numbers of all Jacobians that are looked at together: a few caches full.
 _TOGETHER = 1 << 18
@@ -111,16 +108,11 @@ class Passage:
     def _by_example(self, noise: Tensor, fresh: Tensor, factors: Factors) -> tuple[Tensor, End]:
         """What :meth:`tightened` says, by compiled loops."""
         (n, width), kind = noise.shape, self.blocks.dtype
-        gates = sorted(key for key in factors if key >= 0)
-        states = sorted(-1 - key for key in factors if key < 0)
-        places = (
-            np.array([*gates, *[-1] * len(states)]), np.array([*[-1] * len(gates), *states])
-        )  # fmt: skip
+        places, of_all = factors.places, factors.block
 
         def stacked(handed: Tensor, begun: Sequence[Tensor]) -> Tensor:
-            return torch.stack([*(handed[k] for k in gates), *(begun[k] for k in states)])
+            return torch.stack([handed[k] if k >= 0 else begun[-1 - k] for k in factors])
 
-        of_all = torch.stack([factors[key] for key in (*gates, *(-1 - k for k in states))])
         bounds, found = stacked(self.handed, self.begun), noise.new_empty(3, n, width)
         lost = 2.0**-80 if kind == torch.float32 else TINY
         rounding = self._rounding(0 if self.before is None else width)
@@ -133,7 +125,7 @@ class Passage:
             )  # fmt: skip
             return found[0], End(jacobian, found[1], found[2], largest)
         first, *others = self.before.ends
-        second = others[0] if any(states) else None
+        second = others[0] if min(factors) < -1 else None
         _run(jacobian_loops.jacobians, of_all, self.blocks, places, jacobian)
         largest = _run(
             jacobian_loops.twice, of_all, places, bounds, fresh, noise,

@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from thalweg.certify.adjoint import Trace
-from thalweg.certify.jacobians import End, Factors, Passage
+from thalweg.certify.factors import Factors, combined
+from thalweg.certify.jacobians import End, Passage
 from thalweg.certify.parabola_loops import lay_affine, products, sigmoids, sums, tanhs
 from thalweg.certify.rounding import gamma, inflate, unit
 from thalweg.certify.rules_linear import row_norms, scaled_absolute_product
@@ -60,7 +61,7 @@ class Parabola:
     parts: Parts
     noise: Tensor
     fresh: Tensor
-    factors: Factors = field(default_factory=dict)
+    factors: Factors = field(default_factory=Factors)
     end: End | None = None
     trace: Trace | None = None
     block: Tensor | None = None
@@ -104,7 +105,7 @@ class Parabola:
             factors: see the attributes.
         """
         value, slope, curve, noise, fresh = block.unbind()
-        return cls((value, slope, curve), noise, fresh, factors or {}, block=block)
+        return cls((value, slope, curve), noise, fresh, factors or Factors(), block=block)
 
     def side_by_side(self) -> Tensor:
         """The block `[5, ..., m]` of what :meth:`laid` takes apart."""
@@ -115,7 +116,7 @@ class Parabola:
     def state(self, number: int) -> Parabola:
         """The same numbers as state `number` with which a step begins."""
         block = torch.stack([*self.parts, self.noise, torch.zeros_like(self.noise)])
-        return Parabola.laid(block, {-1 - number: torch.ones_like(self.noise)})
+        return Parabola.laid(block, Factors((-1 - number,), torch.ones_like(block[:1])))
 
     def renewed(self) -> Parabola:
         """The same numbers, their origin forgotten."""
@@ -250,32 +251,26 @@ def joined(numbers: Sequence[Parabola], dim: int, *, new: bool = False) -> Parab
 
 def gates_of(block: Tensor) -> list[Parabola]:
     """Each gate of a block `[gates, 5, n, m]`; what is not fresh comes through its weights."""
-    return [Parabola.laid(gate, {k: torch.ones_like(gate[0])}) for k, gate in enumerate(block)]
+    ones = torch.ones_like(block[0, :1])
+    return [Parabola.laid(gate, Factors((k,), ones)) for k, gate in enumerate(block)]
 
 
 def plus(x: Parabola, y: Parabola) -> Parabola:
     """The sum."""
-    factors = dict(x.factors)
-    for key, factor in y.factors.items():
-        factors[key] = factors[key] + factor if key in factors else factor
+    factors = combined(x.factors, None, y.factors, None)
     return Parabola.laid(sums(x.side_by_side(), y.side_by_side()), factors)
 
 
 def negative(x: Parabola) -> Parabola:
     """The number with the other sign."""
     v, a, b = x.parts
-    return Parabola((-v, -a, -b), x.noise, x.fresh, {key: -f for key, f in x.factors.items()})
+    factors = Factors(x.factors.order, -x.factors.block)
+    return Parabola((-v, -a, -b), x.noise, x.fresh, factors)
 
 
 def times(x: Parabola, y: Parabola) -> Parabola:
     """The product: terms in s³ and s⁴ and products of errors with what moves become noise."""
-    v, w = x.parts[0], y.parts[0]
-    factors = {key: factor * w for key, factor in x.factors.items()}
-    for key, factor in y.factors.items():
-        if key in factors:
-            factors[key].addcmul_(factor, v)
-        else:
-            factors[key] = factor * v
+    factors = combined(x.factors, y.parts[0], y.factors, x.parts[0])
     return Parabola.laid(products(x.side_by_side(), y.side_by_side()), factors)
 
 
@@ -296,8 +291,7 @@ def tanh(x: Parabola) -> Parabola:
 
 
 def _smooth(x: Parabola, block: Tensor, gradient: Tensor) -> Parabola:
-    factors = {key: each * gradient for key, each in x.factors.items()}
-    return Parabola.laid(block, factors)
+    return Parabola.laid(block, x.factors.scaled(gradient))
 
 
 def tightened(x: Parabola, passage: Passage) -> Parabola:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tests.certify.taylor_problems import flat, problem
 from tests.certify.test_taylor_soundness import check
-from thalweg.certify import rules_convolution, rules_linear
+from thalweg.certify import rules_convolution, rules_linear, single
 from thalweg.certify.enclosure import enclose, evaluate, run, segment_parameters
 from thalweg.certify.origins import Origin, bound_functional
 from thalweg.certify.rearranged import rearranged
@@ -51,11 +51,12 @@ NETWORKS = {"convolutional": convnet, "strided": strided, "dense": dense}
 @pytest.fixture(params=["single", "by ends", "double"])
 def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Of what is of first order; by ends, of values as well, however narrow the piece."""
-    for module in (rules_linear, rules_convolution):
-        if request.param != "double":
+    if request.param != "double":
+        for module in (single, rules_convolution):
             monkeypatch.setattr(module, "SMALL", 0)
+        for module in (rules_linear, rules_convolution):
             monkeypatch.setattr(module, "ends_will_do", lambda *_: request.param == "by ends")
-    monkeypatch.setattr(rules_linear, "BLOCK", 4)
+    monkeypatch.setattr(single, "BLOCK", 4)
     monkeypatch.setattr(rules_convolution, "_BLOCK", 10)
     return request.param
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tests.certify.taylor_problems import enclosed, flat, problem
 from thalweg.certify.rounding import UNIT, gamma
-from thalweg.certify.rules_linear import ends_will_do
+from thalweg.certify.single import ends_will_do
 from thalweg.certify.taylor import TaylorModel
 
 mpmath.mp.dps = 60

@@ -26,7 +26,7 @@ from thalweg.certify import adjoint_loops
 from thalweg.certify.factors import Factors
 from thalweg.certify.jacobians import Passage
 from thalweg.certify.rounding import gamma, inflate, unit
-from thalweg.certify.rules_linear import rounded
+from thalweg.certify.single import rounded
 
 Rearrangement = Callable[[Tensor], Tensor]
 

@@ -28,7 +28,8 @@ from torch import Tensor
 from thalweg.certify import jacobian_loops
 from thalweg.certify.factors import Factors
 from thalweg.certify.rounding import TINY, UNIT, inflate, tiny, unit
-from thalweg.certify.rules_linear import absolute_products, single_is_safe, sizes
+from thalweg.certify.rules_linear import sizes
+from thalweg.certify.single import absolute_products, single_is_safe
 from thalweg.certify.taylor import TaylorModel
 
 # Numbers of all Jacobians that are looked at together: a few caches full.

@@ -34,7 +34,8 @@ from thalweg.certify.factors import Factors, combined
 from thalweg.certify.jacobians import End, Passage
 from thalweg.certify.parabola_loops import lay_affine, products, sigmoids, sums, tanhs
 from thalweg.certify.rounding import gamma, inflate, unit
-from thalweg.certify.rules_linear import row_norms, scaled_absolute_product
+from thalweg.certify.rules_linear import row_norms
+from thalweg.certify.single import scaled_absolute_product
 from thalweg.certify.taylor import TaylorModel
 
 _PRODUCTS = 1 << 20  # bytes of products that are worked on together

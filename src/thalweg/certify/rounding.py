@@ -16,7 +16,7 @@ Stability of Numerical Algorithms* (2002), Sections 2.2 and 3.1:
   convolutions are such products (:mod:`thalweg.certify.inner_products`);
 - in large layers, what is of first or second order in the halfwidth, absolute products, and on wide
   pieces values, too, may be computed in float32 on x86 processors, where oneDNN convolves directly
-  (:func:`thalweg.certify.rules_linear.single_is_safe`): then `u = 2**-24`;
+  (:func:`thalweg.certify.single.single_is_safe`): then `u = 2**-24`;
 - loops that Numba compiles (:mod:`thalweg.certify.loops`) are assumed to do what IEEE 754 says of
   each operation; those over Jacobians may add up in any order, with or without fused multiply-add;
 - underflow, gradual or to zero, is absorbed by ``TINY``.

@@ -20,16 +20,14 @@ from thalweg.certify.inner_products import Geometry
 from thalweg.certify.origins import Origin
 from thalweg.certify.rounding import charge, gamma, inflate, unit
 from thalweg.certify.rules_algebra import add
-from thalweg.certify.rules_linear import (
+from thalweg.certify.rules_linear import fresh_part, norms, sizes
+from thalweg.certify.single import (
     SMALL,
     ends,
     ends_of,
     ends_will_do,
-    fresh_part,
     line_by_ends,
-    norms,
     single_is_safe,
-    sizes,
     upward,
 )
 from thalweg.certify.taylor import (

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +13,18 @@ from torch.nn import functional as F
 from thalweg.certify.origins import Origin
 from thalweg.certify.rounding import TINY, UNIT, UNIT32, gamma, inflate
 from thalweg.certify.rules_algebra import add, is_constant, line_magnitude, multiply
+from thalweg.certify.single import (
+    absolute_products,
+    ends,
+    ends_of,
+    ends_will_do,
+    in_blocks,
+    line_by_ends,
+    product,
+    rounded,
+    roundings_of,
+    single_is_safe,
+)
 from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
@@ -25,12 +34,6 @@ from thalweg.certify.taylor import (
     rule,
     structural,
 )
-
-SMALL = 512
-"""Numbers an example below which float32 does not pay."""
-
-BLOCK = 128
-"""Terms of a product in float32 that are added in one go: fewer roundings follow each other."""
 
 
 @rule("linear")
@@ -64,22 +67,9 @@ def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     xv, xd, xr = parts
     assert xv is not None
     single = xd is not None and w.slope is not None and single_is_safe(xv)
-    by_ends = single and ends_will_do(parts, w, _roundings(terms))
-    remainder = inherited = second = None
-    if xd is not None and w.slope is not None:
-        second = _product(xd, w, "slope", single).mul_(0.5)
-    if by_ends and xd is not None and second is not None:
-        value, slope = line_by_ends(
-            *(
-                _in_blocks(end.float(), some)
-                for end, some in zip(ends_of(xv, xd), ends(w), strict=True)
-            )
-        )
-        value.sub_(second)
-    else:
-        value, slope = xv @ w.value.t(), _first_order(xv, xd, w, single)
-        if second is not None:
-            value.add_(second)
+    by_ends = single and ends_will_do(parts, w, roundings_of(terms))
+    value, slope, second = _line(parts, w, single, by_ends)
+    remainder = inherited = None
     if second is not None:
         remainder = second.abs_()
     if xr is not None:
@@ -104,7 +94,8 @@ def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     if bias is not None:
         out = _shift(out, as_model(bias))
     if x.remainder is not None and inherited is not None and len(shape) > 1:
-        out.origin = _linear_origin(x.remainder, x.origin, w, out, inherited.reshape(result))
+        weight = rounded(w, "value", torch.float32 if single else torch.float64)
+        out.origin = _linear_origin(x, weight, out, inherited.reshape(result))
     return out
 
 
@@ -122,100 +113,36 @@ def _shift(out: TaylorModel, bias: TaylorModel) -> TaylorModel:
     return TaylorModel(value, slope, inflate(remainder, 6))
 
 
-def _first_order(xv: Tensor, xd: Tensor | None, w: TaylorModel, single: bool) -> Tensor | None:
-    """The slope `W x' + D x` of a product, None for zero."""
-    return plus(
-        None if xd is None else _product(xd, w, "value", single),
-        None if w.slope is None else _product(xv, w, "slope", single),
+def _line(
+    parts: Sequence[Tensor | None], w: TaylorModel, single: bool, by_ends: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Value and slope of a product, and half of its second order, which the value contains."""
+    xv, xd, _ = parts
+    assert xv is not None
+    second = None
+    if xd is not None and w.slope is not None:
+        second = product(xd, w, "slope", single).mul_(0.5)
+    if by_ends and xd is not None and second is not None:
+        at_ends = zip(ends_of(xv, xd), ends(w), strict=True)
+        value, slope = line_by_ends(*(in_blocks(end.float(), some) for end, some in at_ends))
+        return value.sub_(second), slope, second
+    value = xv @ w.value.t()
+    slope = plus(
+        None if xd is None else product(xd, w, "value", single),
+        None if w.slope is None else product(xv, w, "slope", single),
     )
-
-
-def _product(x: Tensor, w: TaylorModel, part: str, single: bool) -> Tensor:
-    """Product `[m, outputs]` with the value or the slope of a weight."""
-    if not single:
-        return x @ getattr(w, part).t()
-    return _in_blocks(x.float(), rounded(w, part, torch.float32))
-
-
-def _in_blocks(x: Tensor, weight: Tensor) -> Tensor:
-    """A product in float32, block after block, so that fewer roundings follow each other."""
-    pairs = zip(x.split(BLOCK, 1), weight.split(BLOCK, 1), strict=True)
-    return functools.reduce(Tensor.add_, (data @ block.t() for data, block in pairs)).double()
-
-
-def rounded(w: TaylorModel, part: str, dtype: torch.dtype) -> Tensor:
-    """The value or the slope of a weight in another type, kept on the weight."""
-    if dtype == torch.float64:
-        return getattr(w, part)
-    if f"{part}32" not in w.cache:
-        w.cache[f"{part}32"] = getattr(w, part).float()
-    return w.cache[f"{part}32"]
-
-
-def ends_will_do(parts: Sequence[Tensor | None], w: TaylorModel, roundings: int) -> bool:
-    """Whether a line may be got from float32 values at its ends: see :func:`line_by_ends`.
-
-    So it is where their rounding is small beside the second order and what is unsure already. All
-    are estimated, by sums of terms of random signs: that decides how tight a bound is, never
-    whether it holds.
-
-    Args:
-        parts: value, slope and remainder that a layer sees, of one shape; it has a slope.
-        w: the weights, with a slope.
-        roundings: how many follow each other in an inner product.
-    """
-    assert w.slope is not None
-    if "frobenius" not in w.cache:
-        w.cache["frobenius"] = float(w.value.norm()), float(w.slope.norm())
-    kernel, tilt = w.cache["frobenius"]
-    x, slope, noise = (0.0 if part is None else float(part.norm()) for part in parts)
-    unsure = (tilt * slope + kernel * noise) / math.sqrt(w.value[0].numel())
-    return gamma(roundings, UNIT32) * kernel * x <= unsure
-
-
-def ends_of(value: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """A line at s = 1 and at s = -1."""
-    return value + slope, value - slope
-
-
-def ends(w: TaylorModel) -> tuple[Tensor, Tensor]:
-    """Weights at both ends in float32, kept on the weight."""
-    assert w.slope is not None
-    if "ends" not in w.cache:
-        right, left = ends_of(w.value, w.slope)
-        w.cache["ends"] = right.float(), left.float()
-    return w.cache["ends"]
-
-
-def line_by_ends(right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-    """Value and slope of the line through two float64 values; they are overwritten.
-
-    `(W + s D) (x + s x')` is W x + D x' ± (W x' + D x) at s = ±1: two products say what takes four
-    otherwise. Between them the line errs by no more than at the worse end.
-
-    Args:
-        right: at s = 1.
-        left: at s = -1.
-    """
-    slope = (right - left).mul_(0.5)
-    return right.add_(left).mul_(0.5), slope
-
-
-def _roundings(terms: int) -> int:
-    """How many follow each other in a :func:`_product` in float32."""
-    return BLOCK + terms // BLOCK + 4
+    return value if second is None else value.add_(second), slope, second
 
 
 def _charge_single(
     remainder: Tensor, parts: Sequence[Tensor | None], w: TaylorModel, by_ends: bool
 ) -> None:
-    """Add the rounding errors of :func:`_product` in float32 to a remainder `[m, outputs]`.
+    """Add the rounding errors of products in float32 to a remainder `[m, outputs]`.
 
-    Each is at most gamma ‖x‖ ‖w‖ with as many roundings as a block has terms and as there are
-    blocks.
+    Each is at most gamma ‖x‖ ‖w‖, see :func:`thalweg.certify.single.product`.
     """
     xv, xd, _ = parts
-    gamma32 = gamma(_roundings(w.value.shape[1]), UNIT32)
+    gamma32 = gamma(roundings_of(w.value.shape[1]), UNIT32)
     if "norms" not in w.cache:
         w.cache["norms"] = norms((w.value,)), norms((w.slope,))
     kernel, tilt = w.cache["norms"]
@@ -229,43 +156,10 @@ def _charge_single(
     remainder.add_(2.0**-90)
 
 
-def absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
-    """Upper bounds of |W| r, the noise that weights hand on, and of |D| r, what their change adds.
-
-    The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
-    of non-negative terms errs relatively. The bounds are of the type of the noise.
-    """
-    product, factor, least = scaled_absolute_product(noise, w)
-    if factor != 1:
-        product = product.to(noise.dtype).mul_(factor).add_(least)
-    return list(product.split(len(w.value), -1))
-
-
-def scaled_absolute_product(noise: Tensor, w: TaylorModel) -> tuple[Tensor, float, float]:
-    """What :func:`absolute_products` returns, side by side, as `factor` times it plus `least`."""
-    terms = noise.shape[-1]
-    single = noise.dtype == torch.float32 or single_is_safe(noise)
-    key = "absolute32" if single else "absolute64"
-    if key not in w.cache:
-        sizes = [part.abs() for part in (w.value, w.slope) if part is not None]
-        w.cache[key] = torch.cat([upward(size) if single else size for size in sizes]).t()
-    product = (upward(noise) if single else noise) @ w.cache[key]
-    if not single:
-        return product, 1.0, 0.0
-    accumulated = (terms + 8) * 2.0**-24
-    return product, 1 + 2 * accumulated / (1 - accumulated), terms * 2.0**-120
-
-
-def upward(part: Tensor) -> Tensor:
-    """Float32 numbers that are no smaller, all positive."""
-    return part.mul(1 + 2.0**-22).float().clamp_(min=2.0**-126)
-
-
-def _linear_origin(
-    noise: Tensor, earlier: Origin | None, w: TaylorModel, out: TaylorModel, inherited: Tensor
-) -> Origin:
+def _linear_origin(x: TaylorModel, weight: Tensor, out: TaylorModel, inherited: Tensor) -> Origin:
     """The error goes through the weights at the centre; all else in the remainder is fresh."""
-    remainder, weight = out.remainder, w.cache.get("value32", w.value)
+    noise, remainder = x.remainder, out.remainder
+    assert noise is not None
     assert remainder is not None
     terms = len(weight) + 8
     if weight.dtype == torch.float32:
@@ -274,7 +168,7 @@ def _linear_origin(
         rounding = gamma(terms)
     return Origin(
         noise,
-        earlier,
+        x.origin,
         lambda g, owner: (g.to(weight.dtype) @ weight).double(),
         lambda owner: fresh_part(remainder[owner], inherited[owner]),
         rounding,
@@ -284,17 +178,6 @@ def _linear_origin(
 def fresh_part(remainder: Tensor, inherited: Tensor) -> Tensor:
     """The rest of a remainder that is, rounded up, the sum of it and what is inherited."""
     return (remainder - inherited).mul_(1 + 2.0**-50).add_(TINY)
-
-
-def single_is_safe(x: Tensor) -> bool:
-    """Whether float32 products and convolutions are inner products, added in float32."""
-    return (
-        x.device.type == "cpu"
-        and platform.machine() in {"x86_64", "AMD64"}
-        and torch.get_float32_matmul_precision() == "highest"
-        and "ONEDNN_DEFAULT_FPMATH_MODE" not in os.environ
-        and x[:1].numel() > SMALL
-    )
 
 
 def row_norms(w: TaylorModel) -> tuple[Tensor, Tensor]:

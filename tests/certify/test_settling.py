@@ -144,3 +144,28 @@ def test_segments_proved_together_are_the_same_as_alone():
     together = prove_segments(made, [Task(a, c, level), Task(c, b, level)], **options)
     alone = [prove_segment(made, *ends, threshold=level, **options) for ends in ((a, c), (c, b))]
     assert together == alone
+
+
+class Bump(nn.Module):
+    """Scores [.28, u v x] for class 0: with u = t, v = 1 - t wrong about t = 1/2 where x > 1.12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.u, self.v = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([torch.full_like(x, 0.28), self.u * (self.v * x)], 1)
+
+
+def test_a_look_at_the_few_open_examples_of_a_piece_refuses_the_segment():
+    x = torch.full((100,), 0.01)
+    x[::20] = 1.2
+    made = problem(Bump(), x, torch.zeros(100).long(), F.cross_entropy, "error_rate")
+    a, b = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double()
+    task = Task(a, b, 0.02, cuts=(0.9,), values=(0.0, 0.0, 0.0))
+    (found,) = prove_segments(made, [task], max_evaluations=100, tolerance=1e-6)
+    assert found.reason == "refused"
+    assert found.refused_at == 0.45
+    assert found.seen == pytest.approx(0.05, abs=1e-12)
+    assert found.evaluations == 1
+    assert found.samples == 100 + 5  # a bound of all, values of those that it leaves open

@@ -26,6 +26,9 @@ FAILING = 0.5
 _STEP = 2**0.25
 """By which widths are changed from one piece to the next."""
 
+_EQUAL = 8
+"""Pieces up to which all are of one width, which the middle of the segment decides."""
+
 _LEFT_OVER = 0.25
 """Share of a piece that is left to the others at the end."""
 
@@ -34,7 +37,7 @@ def first_pieces(share_open: Shares) -> list[tuple[float, float]]:
     """Pieces of [0, 1], each about as wide as costs least for its part of the segment.
 
     Args:
-        share_open: asked two or three times a piece.
+        share_open: asked about at most 16 times, and two or three times a piece.
 
     Example:
         >>> pieces = first_pieces(lambda left, right: 0.0 if right - left <= 0.4 else 1.0)
@@ -42,10 +45,10 @@ def first_pieces(share_open: Shares) -> list[tuple[float, float]]:
         [0.333, 0.667, 1.0]
     """
     share_open = functools.cache(share_open)
-    width = starting_width(lambda some: share_open(0.0, some), 1.0)
-    if width >= 0.5:  # there is little to choose from
-        return [(0.0, 1.0)] if width == 1 else [(0.0, 0.5), (0.5, 1.0)]
-    marks = [0.0]
+    count = _fewest_equal(lambda width: share_open((1 - width) / 2, (1 + width) / 2))
+    if count is not None:
+        return [(i / count, (i + 1) / count) for i in range(count)]
+    marks, width = [0.0], starting_width(lambda some: share_open(0.0, some), 1 / _EQUAL)
     while (left := marks[-1]) < 1:
         width = _cheapest(
             width, 1 - left, lambda some, left=left: share_open(left, min(left + some, 1.0))
@@ -58,21 +61,37 @@ def first_pieces(share_open: Shares) -> list[tuple[float, float]]:
     return list(pairwise([0.0, *cuts[1:-1], 1.0]))
 
 
+def _fewest_equal(share: Callable[[float], float]) -> int | None:
+    """How many equal pieces cost least, if a few will do."""
+    least, best, count = math.inf, None, 1
+    while count <= _EQUAL and count < least:
+        cost = count * _cost(share(1 / count))
+        if cost < least:
+            least, best = cost, count
+        count += 1
+    return best
+
+
+def _cost(left_open: float) -> float:
+    """What a piece costs, in bounds on all examples, by the share that it leaves open.
+
+    They are looked at closely, then gone through again in both halves; where they are many, so are
+    those that the halves leave open.
+    """
+    return 1 + 4 * left_open if left_open <= FAILING else math.inf
+
+
 def _cheapest(width: float, rest: float, share: Callable[[float], float]) -> float:
     """The width, near one that did, of which a unit of length costs least."""
-
-    def cost(width: float) -> float:
-        left_open = share(
-            width
-        )  # both halves go through that, and leave more open where it is much
-        return (1 + 2 * left_open) / width if left_open <= FAILING else math.inf
-
     while share(width) > FAILING and width > COARSEST:
         width /= _STEP
-    least = cost(width)
+    least = _cost(share(width)) / width
     step = _STEP if least * width <= _STEP else 1 / _STEP  # a narrower one costs 1 at least
-    while COARSEST <= width * step < rest * _STEP and (other := cost(width * step)) < least:
-        width, least = width * step, other
+    while COARSEST <= width * step < rest * _STEP:
+        cost = _cost(share(width * step)) / (width * step)
+        if cost >= least:
+            break
+        width, least = width * step, cost
     return width
 
 

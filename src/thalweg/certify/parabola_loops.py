@@ -9,6 +9,7 @@ is rounded less than what is charged here.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,10 @@ def _of_one(function: Any, rule: Any, loop: Any, x: Tensor) -> tuple[Tensor, Ten
     return out, gradient
 
 
-def _typed(dtype: torch.dtype, *constants: float) -> list[Any]:
+@functools.cache  # of some dozen calls: they are asked for at every step
+def _typed(dtype: torch.dtype, *constants: float) -> tuple[Any, ...]:
     """Constants with which numbers of some type stay of that type in a loop."""
-    return [np.float32(x) for x in constants] if dtype == torch.float32 else list(constants)
+    return tuple(map(np.float32, constants)) if dtype == torch.float32 else constants
 
 
 def _flat(block: Tensor) -> Any:

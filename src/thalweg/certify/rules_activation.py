@@ -16,16 +16,10 @@ import torch
 from torch import Tensor
 
 from thalweg.certify.origins import Origin
+from thalweg.certify.ranges import bounds, reach
 from thalweg.certify.rounding import ULTIMATE, UNIT, charge, inflate
 from thalweg.certify.rules_algebra import add, divide, multiply, negate, subtract
-from thalweg.certify.taylor import (
-    TaylorModel,
-    UnsupportedOperation,
-    as_model,
-    bounds,
-    reach,
-    rule,
-)
+from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule
 
 Function = Callable[[Tensor], Tensor]
 

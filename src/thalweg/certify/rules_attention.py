@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.certify.ranges import reach
 from thalweg.certify.rounding import UNIT, inflate
 from thalweg.certify.rules_activation import exponential
 from thalweg.certify.rules_algebra import (
@@ -20,14 +21,7 @@ from thalweg.certify.rules_algebra import (
 )
 from thalweg.certify.rules_linear import linear, matmul
 from thalweg.certify.rules_shape import masked_fill
-from thalweg.certify.taylor import (
-    TaylorModel,
-    UnsupportedOperation,
-    as_model,
-    reach,
-    rule,
-    structural,
-)
+from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
 
 
 def log_sum(x: TaylorModel, dim: int) -> TaylorModel:

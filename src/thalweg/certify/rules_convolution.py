@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from thalweg.certify.inner_products import Geometry
 from thalweg.certify.origins import Origin
+from thalweg.certify.ranges import reach
 from thalweg.certify.rounding import charge, gamma, inflate, unit
 from thalweg.certify.rules_algebra import add
 from thalweg.certify.rules_linear import fresh_part, norms, sizes
@@ -35,7 +36,6 @@ from thalweg.certify.taylor import (
     UnsupportedOperation,
     as_model,
     plus,
-    reach,
     rule,
     structural,
 )

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from thalweg.certify.parabola_loss import means
+from thalweg.certify.ranges import reach
 from thalweg.certify.rounding import FUNCTION, UNIT, gamma
 from thalweg.certify.rules_algebra import mean, multiply
 from thalweg.certify.rules_loss import margins, rows
-from thalweg.certify.taylor import TaylorModel, as_model, reach, structural
+from thalweg.certify.taylor import TaylorModel, as_model, structural
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thalweg.certify.origins import Origin
+from thalweg.certify.ranges import magnitude
 from thalweg.certify.rounding import TINY, UNIT, UNIT32, gamma, inflate
 from thalweg.certify.rules_algebra import add, is_constant, line_magnitude, multiply
 from thalweg.certify.single import (
@@ -29,7 +30,6 @@ from thalweg.certify.taylor import (
     TaylorModel,
     UnsupportedOperation,
     as_model,
-    magnitude,
     plus,
     rule,
     structural,

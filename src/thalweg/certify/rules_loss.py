@@ -14,6 +14,7 @@ from torch import Tensor
 from thalweg.certify import parabola_loss
 from thalweg.certify.origins import bound_functional
 from thalweg.certify.parabola import second_order
+from thalweg.certify.ranges import reach
 from thalweg.certify.rounding import charge, inflate
 from thalweg.certify.rules_activation import _softplus, absolute, convex
 from thalweg.certify.rules_algebra import (
@@ -27,14 +28,7 @@ from thalweg.certify.rules_algebra import (
     total,
 )
 from thalweg.certify.rules_attention import log_sum
-from thalweg.certify.taylor import (
-    TaylorModel,
-    UnsupportedOperation,
-    as_model,
-    reach,
-    rule,
-    structural,
-)
+from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
 
 NEGLIGIBLE = 0.02
 """Share of the mean remainder of a loss below which a margin's remainder is left as it is."""

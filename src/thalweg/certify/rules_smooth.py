@@ -16,17 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.certify.ranges import bounds, reach
 from thalweg.certify.rounding import ULTIMATE, UNIT, inflate
 from thalweg.certify.rules_activation import clamp
 from thalweg.certify.rules_algebra import add, divide, multiply, power
-from thalweg.certify.taylor import (
-    TaylorModel,
-    UnsupportedOperation,
-    as_model,
-    bounds,
-    reach,
-    rule,
-)
+from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule
 
 Function = Callable[[Tensor], Tensor]
 

@@ -98,6 +98,7 @@ class TaylorModel(Tensor):
         remainder: non-negative, of the same shape; None: zero.
 
     Example:
+        >>> from thalweg.certify.ranges import bounds
         >>> weight = TaylorModel(torch.tensor([1.0, -1.0]).double(), torch.tensor([0.5, 0.25]))
         >>> lower, upper = bounds(torch.relu(2 * weight))
         >>> bool((lower <= torch.tensor([1.0, 0.0])).all() and upper[0] >= 3)
@@ -295,32 +296,6 @@ def plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     if a is None or b is None:
         return a if b is None else b
     return a + b
-
-
-def reach(x: TaylorModel) -> Tensor:
-    """Upper bound `[...]` of the distance of the number from `value`: |slope| + remainder."""
-    if x.slope is None:
-        return torch.zeros_like(x.value) if x.remainder is None else x.remainder
-    if x.remainder is None:
-        return x.slope.abs()
-    return (x.slope.abs() + x.remainder).mul_(1 + 2.0**-51)
-
-
-def magnitude(x: TaylorModel) -> Tensor:
-    """Upper bound `[...]` of the absolute number."""
-    size = x.value.abs()
-    if x.slope is None and x.remainder is None:
-        return size
-    return (size + reach(x)).mul_(1 + 2.0**-51)
-
-
-def bounds(x: TaylorModel) -> tuple[Tensor, Tensor]:
-    """Proved lower and upper bounds `[...]` over the whole interval."""
-    distance = reach(x)
-    lower, upper = x.value - distance, x.value + distance
-    lower.sub_(lower.abs(), alpha=2.0**-52)
-    upper.add_(upper.abs(), alpha=2.0**-52)
-    return lower, upper
 
 
 def snapshot(x: TaylorModel) -> TaylorModel:

@@ -55,9 +55,11 @@ def highest(made: Any, a: Tensor, b: Tensor, left: float, right: float, places: 
 def test_bounds_of_cut_pieces_hold_and_few_examples_are_gone_through_again(make, measure):
     made, a, b = make(measure)
     level = 1.0004 * highest(made, a, b, 0, 1, places=401 if measure == "error_rate" else 15)
-    found = prove_segment(made, a, b, threshold=level, max_evaluations=400, tolerance=1e-6)
+    found = prove_segment(
+        made, a, b, threshold=level, max_evaluations=400, tolerance=1e-6, cuts=(0.5,)
+    )
     assert found.reason == "proved"
-    assert len(found.pieces) > 1
+    assert len(found.pieces) > 2
     for left, right, bound in found.pieces:
         assert highest(made, a, b, left, right) <= bound <= level
     assert found.samples < found.evaluations * EXAMPLES

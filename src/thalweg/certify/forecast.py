@@ -63,6 +63,8 @@ def first_pieces(share_open: Shares) -> list[tuple[float, float]]:
 
 def _fewest_equal(share: Callable[[float], float]) -> int | None:
     """How many equal pieces cost least, if a few will do."""
+    if share(1 / _EQUAL) > FAILING:
+        return None
     least, best, count = math.inf, None, 1
     while count <= _EQUAL and count < least:
         cost = count * _cost(share(1 / count))

@@ -29,7 +29,7 @@ from thalweg.certify import jacobian_loops
 from thalweg.certify.factors import Factors
 from thalweg.certify.rounding import TINY, UNIT, inflate, tiny, unit
 from thalweg.certify.rules_linear import sizes
-from thalweg.certify.single import absolute_products, single_is_safe
+from thalweg.certify.single import absolute_product, single_is_safe
 from thalweg.certify.taylor import TaylorModel
 
 # Numbers of all Jacobians that are looked at together: a few caches full.
@@ -60,7 +60,7 @@ class Passage:
         self.blocks = blocks_of(self.weight, self.gates)
         self._loose = self.handed
         if self.before is not None:
-            product = absolute_products(self.before.ends[0].loose, self.weight)[0]
+            product = absolute_product(self.before.ends[0].loose, self.weight)
             loose = inflate(product, 2 * self.blocks.shape[-1] + 8)
             self._loose = loose.unflatten(-1, (self.gates, -1)).movedim(-2, 0)
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from thalweg.certify.origins import Origin
 from thalweg.certify.ranges import magnitude
-from thalweg.certify.rounding import TINY, UNIT, UNIT32, gamma, inflate
+from thalweg.certify.rounding import TINY, UNIT, UNIT32, gamma, inflate, unit
 from thalweg.certify.rules_algebra import add, is_constant, line_magnitude, multiply
 from thalweg.certify.single import (
-    absolute_products,
+    absolute_product,
     ends,
     ends_of,
     ends_will_do,
@@ -69,13 +69,10 @@ def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     single = xd is not None and w.slope is not None and single_is_safe(xv)
     by_ends = single and ends_will_do(parts, w, roundings_of(terms))
     value, slope, second = _line(parts, w, single, by_ends)
-    remainder = inherited = None
-    if second is not None:
-        remainder = second.abs_()
+    remainder = None if second is None else second.abs_()
     if xr is not None:
-        inherited, *changed = absolute_products(xr, w)
-        for part in (inherited, *changed):
-            remainder = part.clone() if remainder is None else remainder.add_(part)
+        noise = absolute_product(xr, w)
+        remainder = noise if remainder is None else remainder.add_(noise)
     rows, slack = row_norms(w)
     error = rows * gamma(2 * terms + 12) + slack
     columns = norms(parts)
@@ -93,9 +90,8 @@ def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     )
     if bias is not None:
         out = _shift(out, as_model(bias))
-    if x.remainder is not None and inherited is not None and len(shape) > 1:
-        weight = rounded(w, "value", torch.float32 if single else torch.float64)
-        out.origin = _linear_origin(x, weight, out, inherited.reshape(result))
+    if x.remainder is not None and len(shape) > 1:
+        out.origin = _origin(x, rounded(w, "value", torch.float32 if single else xv.dtype), out)
     return out
 
 
@@ -156,28 +152,41 @@ def _charge_single(
     remainder.add_(2.0**-90)
 
 
-def _linear_origin(x: TaylorModel, weight: Tensor, out: TaylorModel, inherited: Tensor) -> Origin:
+def _origin(x: TaylorModel, weight: Tensor, out: TaylorModel) -> Origin:
     """The error goes through the weights at the centre; all else in the remainder is fresh."""
     noise, remainder = x.remainder, out.remainder
     assert noise is not None
     assert remainder is not None
-    terms = len(weight) + 8
-    if weight.dtype == torch.float32:
-        rounding = 2 * terms * 2.0**-24 / (1 - terms * 2.0**-24)
-    else:
-        rounding = gamma(terms)
+    lost = gamma(weight.shape[1] + 16, unit(weight.dtype))
+
+    def fresh(owner: Tensor) -> Tensor:
+        return fresh_part(
+            remainder, lambda ids: noise[ids].to(weight.dtype) @ weight.abs().t(), lost, owner
+        )
+
+    rounding = 2 * gamma(len(weight) + 8, unit(weight.dtype))
     return Origin(
-        noise,
-        x.origin,
-        lambda g, owner: (g.to(weight.dtype) @ weight).double(),
-        lambda owner: fresh_part(remainder[owner], inherited[owner]),
-        rounding,
+        noise, x.origin, lambda g, owner: (g.to(weight.dtype) @ weight).double(), fresh, rounding
     )
 
 
-def fresh_part(remainder: Tensor, inherited: Tensor) -> Tensor:
-    """The rest of a remainder that is, rounded up, the sum of it and what is inherited."""
-    return (remainder - inherited).mul_(1 + 2.0**-50).add_(TINY)
+def fresh_part(
+    remainder: Tensor, handed: Callable[[Tensor], Tensor], lost: float, owner: Tensor
+) -> Tensor:
+    """What is left of the remainders of some examples without what is handed on of errors.
+
+    Only for examples that somebody asks about is that worked out.
+
+    Args:
+        remainder: `[n, ...]`.
+        handed: from examples to what is handed on of the errors of their input.
+        lost: relative error of that, at most half.
+        owner: `[k]`, examples, perhaps several times.
+    """
+    ids, places = owner.unique(return_inverse=True)
+    least = handed(ids).double().mul_(1 - 8 * lost)
+    fresh = (remainder[ids] - least).mul_(1 + 2.0**-50).add_(TINY)
+    return fresh.clamp_(min=TINY)[places]
 
 
 def row_norms(w: TaylorModel) -> tuple[Tensor, Tensor]:

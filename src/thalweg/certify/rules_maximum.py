@@ -48,6 +48,20 @@ def _larger(x: TaylorModel, y: TaylorModel) -> tuple[TaylorModel, _Choice]:
     return TaylorModel(value, slope, remainder), choice
 
 
+def _larger_of_pairs(x: TaylorModel, dim: int) -> tuple[TaylorModel, _Choice]:
+    """The larger of every two neighbours along a dimension, without copies of them."""
+    shape = [*x.shape[:dim], x.shape[dim] // 2, *x.shape[dim + 1 :]]
+    value, slope, remainder = (torch.empty(shape, dtype=torch.float64) for _ in range(3))
+    choice = _Choice(torch.empty(shape), torch.empty(shape))
+    inner = math.prod(shape[dim + 1 :])
+    loop, columns = (_maxima_beside, ()) if inner == 1 else (_maxima_below, (inner,))
+    loop(
+        *(part.reshape(-1, 2, *columns).numpy() for part in _parts(x)),
+        *(part.view(-1, *columns).numpy() for part in (value, slope, remainder, *choice)),
+    )
+    return TaylorModel(value, slope, remainder), choice
+
+
 def _parts(x: TaylorModel) -> tuple[Tensor, Tensor, Tensor]:
     """Value, slope and remainder, zeros for None."""
     slope, noise = (
@@ -107,6 +121,27 @@ def _maxima(
         value[i], slope[i], remainder[i], share[i], fresh[i] = _maximum(
             xv[i], xs[i], xr[i], yv[i], ys[i], yr[i]
         )
+
+
+@compiled()
+def _maxima_beside(
+    v: Any, s: Any, r: Any, value: Any, slope: Any, remainder: Any, share: Any, fresh: Any
+) -> None:
+    for i in range(value.size):
+        value[i], slope[i], remainder[i], share[i], fresh[i] = _maximum(
+            v[i, 0], s[i, 0], r[i, 0], v[i, 1], s[i, 1], r[i, 1]
+        )
+
+
+@compiled()
+def _maxima_below(
+    v: Any, s: Any, r: Any, value: Any, slope: Any, remainder: Any, share: Any, fresh: Any
+) -> None:
+    for i in range(value.shape[0]):
+        for j in range(value.shape[1]):
+            value[i, j], slope[i, j], remainder[i, j], share[i, j], fresh[i, j] = _maximum(
+                v[i, 0, j], s[i, 0, j], r[i, 0, j], v[i, 1, j], s[i, 1, j], r[i, 1, j]
+            )
 
 
 class _Choice(NamedTuple):
@@ -184,20 +219,32 @@ def _pool_along(
             None if x.slope is None else F.pad(x.slope, sides),
             None if x.remainder is None else F.pad(x.remainder, sides),
         )
+    tiles = kernel == stride and dilation == 1 and size == count * kernel and dim > 0
+    if tiles and kernel == 2 and x.value.is_cpu:
+        largest, choice = _larger_of_pairs(x, dim)
+        choices = [choice]
+    else:
+        largest, *others = _windows(x, dim, kernel, stride, dilation, count)
+        choices = []
+        for piece in others:
+            largest, choice = _larger(largest, piece)
+            choices.append(choice)
+    if tiles and choices and x.origin is not None and x.remainder is not None:
+        largest.origin = _pool_origin(x, x.remainder, choices, dim)
+    return largest
+
+
+def _windows(
+    x: TaylorModel, dim: int, kernel: int, stride: int, dilation: int, count: int
+) -> list[TaylorModel]:
+    """The first numbers of all windows along a dimension, the second ones, and so on."""
     pieces = []
     for offset in range(kernel):
         start = offset * dilation
         window = slice(start, start + (count - 1) * stride + 1, stride)
         index = (slice(None),) * dim + (window,)
         pieces.append(structural(lambda part, index=index: part[index], x))
-    largest, choices = pieces[0], []
-    for piece in pieces[1:]:
-        largest, choice = _larger(largest, piece)
-        choices.append(choice)
-    tiles = kernel == stride and dilation == 1 and size == count * kernel and dim > 0
-    if tiles and choices and x.origin is not None and x.remainder is not None:
-        largest.origin = _pool_origin(x, x.remainder, choices, dim)
-    return largest
+    return pieces
 
 
 def _pool_origin(x: TaylorModel, noise: Tensor, choices: list[_Choice], dim: int) -> Origin:

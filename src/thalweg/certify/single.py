@@ -79,31 +79,47 @@ def roundings_of(terms: int) -> int:
     return BLOCK + terms // BLOCK + 4
 
 
-def absolute_products(noise: Tensor, w: TaylorModel) -> list[Tensor]:
-    """Upper bounds of |W| r, the noise that weights hand on, and of |D| r, what their change adds.
+def absolute_product(noise: Tensor, w: TaylorModel) -> Tensor:
+    """Upper bound of (|W| + |D|) r, the noise r that weights hand on, whatever s is.
 
     The weights' own remainder counts in the error by norms. In float32 where that is safe: a sum
-    of non-negative terms errs relatively. The bounds are of the type of the noise.
+    of non-negative terms errs relatively.
+
+    Args:
+        noise: `[m, terms]`.
+        w: the weights, `[outputs, terms]`.
+
+    Returns:
+        `[m, outputs]`, of the type of the noise.
     """
-    found, factor, least = scaled_absolute_product(noise, w)
-    if factor != 1:
-        found = found.to(noise.dtype).mul_(factor).add_(least)
-    return list(found.split(len(w.value), -1))
+    single = noise.dtype == torch.float32 or single_is_safe(noise)
+    key = "size32" if single else "size64"
+    if key not in w.cache:
+        size = w.value.abs() if w.slope is None else w.value.abs().add_(w.slope.abs())
+        w.cache[key] = (upward(size) if single else size).t()
+    if not single:
+        return noise @ w.cache[key]
+    factor, least = _made_up(noise.shape[-1])
+    return (upward(noise) @ w.cache[key]).to(noise.dtype).mul_(factor).add_(least)
 
 
 def scaled_absolute_product(noise: Tensor, w: TaylorModel) -> tuple[Tensor, float, float]:
-    """What :func:`absolute_products` returns, side by side, as `factor` times it plus `least`."""
-    terms = noise.shape[-1]
+    """Bounds of |W| r and |D| r, side by side, `[m, 2 outputs]`, as `factor` times it plus `least`.
+
+    See :func:`absolute_product`; where weights have no slope there is no |D| r.
+    """
     single = noise.dtype == torch.float32 or single_is_safe(noise)
     key = "absolute32" if single else "absolute64"
     if key not in w.cache:
         sizes = [part.abs() for part in (w.value, w.slope) if part is not None]
         w.cache[key] = torch.cat([upward(size) if single else size for size in sizes]).t()
     found = (upward(noise) if single else noise) @ w.cache[key]
-    if not single:
-        return found, 1.0, 0.0
-    accumulated = (terms + 8) * 2.0**-24
-    return found, 1 + 2 * accumulated / (1 - accumulated), terms * 2.0**-120
+    return (found, *_made_up(noise.shape[-1])) if single else (found, 1.0, 0.0)
+
+
+def _made_up(terms: int) -> tuple[float, float]:
+    """What makes up for rounding and underflow of non-negative sums in float32."""
+    return 1 + 2 * gamma(terms + 8, UNIT32), terms * 2.0**-120
 
 
 def upward(part: Tensor) -> Tensor:

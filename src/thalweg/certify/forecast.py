@@ -26,6 +26,9 @@ FAILING = 0.5
 _STEP = 2**0.25
 """By which widths are changed from one piece to the next."""
 
+_FEW, _MANY = 0.03, 0.12
+"""Shares of open examples between which a width is about the best, and others need no forecast."""
+
 _EQUAL = 8
 """Pieces up to which all are of one width, which the middle of the segment decides."""
 
@@ -37,7 +40,7 @@ def first_pieces(share_open: Shares) -> list[tuple[float, float]]:
     """Pieces of [0, 1], each about as wide as costs least for its part of the segment.
 
     Args:
-        share_open: asked about at most 16 times, and two or three times a piece.
+        share_open: asked about ten times, and once or twice a piece.
 
     Example:
         >>> pieces = first_pieces(lambda left, right: 0.0 if right - left <= 0.4 else 1.0)
@@ -87,8 +90,9 @@ def _cheapest(width: float, rest: float, share: Callable[[float], float]) -> flo
     """The width, near one that did, of which a unit of length costs least."""
     while share(width) > FAILING and width > COARSEST:
         width /= _STEP
-    least = _cost(share(width)) / width
-    step = _STEP if least * width <= _STEP else 1 / _STEP  # a narrower one costs 1 at least
+    if _FEW <= share(width) <= _MANY:
+        return width
+    least, step = _cost(share(width)) / width, _STEP if share(width) < _FEW else 1 / _STEP
     while COARSEST <= width * step < rest * _STEP:
         cost = _cost(share(width * step)) / (width * step)
         if cost >= least:

@@ -10,8 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from thalweg.certify import jacobian_loops, loops, parabola_loops, rules_maximum
-from thalweg.certify.factors import Factors
+from thalweg.certify import (
+    adjoint,
+    jacobian_loops,
+    loops,
+    parabola_loops,
+    rules_convolution,
+    rules_maximum,
+)
+from thalweg.certify.factors import Factors, combined
 from thalweg.certify.jacobians import Passage
 from thalweg.certify.parabola import Parabola, affine
 from thalweg.certify.rounding import tiny, ultimate, unit
@@ -50,6 +57,47 @@ def test_a_maximum_of_something_unknown_is_unknown(where: int, what: float):
     assert found.remainder is not None
     reach = float(found.value.abs() + found.slope.abs() + found.remainder)
     assert not np.isfinite(reach)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_pairs_along_a_dimension_have_the_larger_of_their_slices(dim: int):
+    value, slope, noise = (part[:960].reshape(4, 6, 10, 4) for part in _numbers(3))
+    x = TaylorModel(value, slope, noise.abs())
+    found, choice = rules_maximum._larger_of_pairs(x, dim)
+    slices = rules_maximum._windows(x, dim, 2, 2, 1, x.shape[dim] // 2)
+    expected, others = rules_maximum._larger(*slices)
+    for one, other in zip(
+        (found.value, found.slope, found.remainder, *choice),
+        (expected.value, expected.slope, expected.remainder, *others), strict=True,
+    ):  # fmt: skip
+        assert one is not None
+        assert other is not None
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_wide_convolution_is_the_same_put_together_by_a_loop_or_part_by_part(
+    bias: bool, monkeypatch: pytest.MonkeyPatch
+):
+    generator = torch.Generator().manual_seed(0)
+
+    def model(*shape: int) -> TaylorModel:
+        value, slope, noise = torch.randn(3, *shape, generator=generator).double()
+        return TaylorModel(value, 0.1 * slope, 0.01 * noise.abs())
+
+    x, w, b = model(3, 16, 8, 8), model(5, 16, 3, 3), model(5) if bias else None
+    w = TaylorModel(w.value, w.slope)
+    found = rules_convolution.convolution(x, w, b, padding=1)
+    monkeypatch.setattr(rules_convolution, "_ends_will_do", lambda *_: False)
+    expected = rules_convolution.convolution(x, w, b, padding=1)
+    for part in ("value", "slope", "remainder"):
+        torch.testing.assert_close(
+            getattr(found, part), getattr(expected, part), rtol=1e-3, atol=1e-3
+        )
+    assert found.remainder is not None
+    assert expected.remainder is not None
+    apart = (found.value - expected.value).abs() + (found.remainder - expected.remainder).abs()
+    assert float(apart.max()) > 0  # these are two ways indeed
 
 
 def _block(seed: int, dtype: torch.dtype) -> Tensor:
@@ -152,6 +200,41 @@ def test_jacobians_by_example_are_those_of_all_examples_at_once(
     monkeypatch.setattr(jacobian_loops, "WIDEST", 0)
     for one, other in zip(found, both(), strict=True):
         torch.testing.assert_close(one, other, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_back_in_loops_is_the_one_by_torch(dtype: torch.dtype):
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(dtype)
+
+    g, charged = random(5, 3), random(5, 3).abs()
+    factors = Factors((0, 2, -1, -2), random(4, 5, 3))
+    shapes = (5,), (5, 9), (2, 5, 3)
+    found = [[torch.ones(shape, dtype=dtype) for shape in shapes] for _ in range(2)]
+    for (spent, through, direct), back in zip(
+        found, (adjoint._back, adjoint._back_in_loops), strict=True
+    ):  # fmt: skip
+        back(g, charged, factors, spent, through, direct)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert bool((found[0][1][:, 3:6] == 1).all())  # there is no factor of block 1
+
+
+def test_factors_of_sums_are_sums_of_factors():
+    x = Factors((0, 3, -2), torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0)))
+    y = Factors((0, 1, -1, -2), torch.randn(4, 4, 2, generator=torch.Generator().manual_seed(1)))
+    v, w = torch.full((4, 2), 2.0), torch.full((4, 2), -3.0)
+    found = combined(x, v, y, w)
+    assert found.order == (0, 1, 3, -1, -2)
+    for key, factor in found.items():
+        terms = [by * part[key] for part, by in ((x, v), (y, w)) if key in part]
+        assert torch.equal(factor, sum(terms, torch.zeros(4, 2)))
+    assert combined(x, None, Factors(), None) is x
+    assert [each.tolist() for each in found.places] == [[0, 1, 3, -1, -1], [-1, -1, -1, 0, 1]]
+    with pytest.raises(KeyError):
+        found[2]
 
 
 def test_without_a_place_to_keep_it_a_loop_is_compiled_all_the_same(

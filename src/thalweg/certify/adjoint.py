@@ -245,6 +245,7 @@ def unrolled(directions: Sequence[Unroll]) -> Trace:
                 now = step.back(now, total)
             for one, noise in zip(now, unroll.begun, strict=True):
                 total += _weighed(one, noise)
+        # Sums over a row, one after the other.
         return inflate(total, width + 8 * time * len(directions) + 16)
 
     return Trace(owner, n, bound)

@@ -45,10 +45,10 @@ def back(
     gate, state = places
     n, m = g.shape
     for i in range(n):
-        total = found[i]
+        total = g[i, 0] * 0
         for j in range(m):
             total += abs(g[i, j]) * charged[i, j]
-        found[i] = total
+        found[i] += total
         for q in range(len(factors)):
             if gate[q] >= 0:
                 row = through[i, gate[q] * m : (gate[q] + 1) * m]

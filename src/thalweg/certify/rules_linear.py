@@ -184,7 +184,8 @@ def fresh_part(
         owner: `[k]`, examples, perhaps several times.
     """
     ids, places = owner.unique(return_inverse=True)
-    least = handed(ids).double().mul_(1 - 8 * lost)
+    # Where float32 overflows, nothing is known to be handed on.
+    least = handed(ids).double().mul_(1 - 8 * lost).nan_to_num_(nan=0.0, posinf=0.0)
     fresh = (remainder[ids] - least).mul_(1 + 2.0**-50).add_(TINY)
     return fresh.clamp_(min=TINY)[places]
 

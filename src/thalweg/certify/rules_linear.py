@@ -180,7 +180,7 @@ def fresh_part(
     Args:
         remainder: `[n, ...]`.
         handed: from examples to what is handed on of the errors of their input.
-        lost: relative error of that, at most half.
+        lost: relative error of that.
         owner: `[k]`, examples, perhaps several times.
     """
     ids, places = owner.unique(return_inverse=True)

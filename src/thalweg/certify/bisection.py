@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from thalweg.certify.chunks import keep_memory
 from thalweg.certify.enclosure import in_float64
 from thalweg.certify.pieces import ProvedSegment, Search, Task
 
@@ -90,6 +91,7 @@ def prove_segments(
     Raises:
         UnsupportedOperation: for an operation without a rule, with its module's path.
     """
+    keep_memory()
     twin = in_float64(objective)
     searches = [Search(twin, task, max_evaluations, tolerance) for task in tasks]
     # Cheap refusals and the first pieces come first; then the worst piece of all segments is cut.

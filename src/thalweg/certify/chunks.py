@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -22,6 +23,22 @@ SHARE_OF_GPU = 2.0**-7
 
 MOST, MOST_ON_GPU = 4096, 2**17
 """Examples of a chunk, at most."""
+
+
+KEPT = 31 * 2**20
+"""Bytes of a block up to which the allocator is to keep what is freed, just below glibc's limit."""
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Let this process keep the memory of a chunk, where its allocator is glibc's.
+
+    A bound makes and drops thousands of tensors of some megabytes. glibc hands such blocks back to
+    the system, which clears them page by page when they are asked for again, until a block of
+    their size was freed: so one is freed here, and from then on twice its size is kept.
+    """
+    block = torch.empty(KEPT, dtype=torch.uint8)
+    del block
 
 
 def chunk_size(objective: Any, room: int = CHUNK_BYTES) -> int:

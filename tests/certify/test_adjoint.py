@@ -60,6 +60,7 @@ NETWORKS = {
     "gru": lambda: Network(nn.GRU(2, 4, batch_first=True), 4),
     "gru both ways": lambda: Network(nn.GRU(2, 3, 2, bidirectional=True), 6),
     "rnn": lambda: Network(nn.RNN(2, 4, batch_first=True), 4),
+    "rnn relu": lambda: Network(nn.RNN(2, 4, batch_first=True, nonlinearity="relu"), 4),
 }
 
 

@@ -204,10 +204,10 @@ def _back(
 def _back_in_loops(
     g: Tensor, charged: Tensor, factors: Factors, found: Tensor, through: Tensor, direct: Tensor
 ) -> None:
-    if factors:
-        given, all_factors = (part.numpy() for part in (g, charged)), factors.block.numpy()
-        taken = (part.numpy() for part in (found, through, direct))
-        adjoint_loops.back(*given, all_factors, factors.places, *taken)
+    block = factors.block if factors else g.new_empty(0, *g.shape)
+    given = (part.numpy() for part in (g, charged, block))
+    taken = (part.numpy() for part in (found, through, direct))
+    adjoint_loops.back(*given, factors.places, *taken)
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,6 +73,6 @@ def combined(x: Factors, v: Tensor | None, y: Factors, w: Tensor | None) -> Fact
 @functools.cache
 def _places(order: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return (
-        np.array([key if key >= 0 else -1 for key in order]),
-        np.array([-1 if key >= 0 else -1 - key for key in order]),
+        np.array([key if key >= 0 else -1 for key in order], dtype=np.int64),
+        np.array([-1 if key >= 0 else -1 - key for key in order], dtype=np.int64),
     )

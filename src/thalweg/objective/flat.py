@@ -90,8 +90,9 @@ class Flat:
             )
         offsets = coordinates.to(origin.device, torch.float64)
         directions = directions.to(origin.device, torch.float64)
-        # Amid the points the terms of a sum are smallest, and so is its rounding.
-        middle = (offsets.amin(0) + offsets.amax(0)) / 2
+        # Amid the points the terms of a sum are smallest, and so is its rounding; a point far
+        # away from all others may not take the middle with it.
+        middle = offsets.median(0).values
         centre = origin.to(torch.float64) + middle @ directions
         ones = torch.ones_like(offsets[:, :1])
         return cls(

@@ -13,6 +13,7 @@ from tests.certify.taylor_problems import flat, problem
 from thalweg.certify.bisection import prove_segment, prove_segments
 from thalweg.certify.enclosure import Segment, evaluate, is_separable, mean_at
 from thalweg.certify.pieces import Task
+from thalweg.certify.rules_criterion import Settled, Tally
 
 EXAMPLES = 600
 
@@ -65,14 +66,20 @@ def test_bounds_of_cut_pieces_hold_and_few_examples_are_gone_through_again(make,
     assert found.samples < found.evaluations * EXAMPLES
 
 
+def some_settled(made: Any, a: Tensor, b: Tensor) -> tuple[Segment, Tally, Settled, Tensor]:
+    """The middle half of a segment, with some of its examples settled and the ids of the others."""
+    segment = Segment(made, a, b)
+    tally, _ = segment.enclose(0.25, 0.75)
+    settled, ids = tally.settle(0.05)
+    assert ids is not None
+    assert 0 < len(ids) < EXAMPLES
+    return segment, tally, settled, ids
+
+
 @pytest.mark.parametrize("measure", ["loss", "error_rate"])
 def test_a_settled_part_and_the_rest_bound_the_whole_on_both_halves(measure):
     made, a, b = classes(measure)
-    segment = Segment(made, a, b)
-    tally, _ = segment.enclose(0.25, 0.75)
-    settled, still_open = tally.settle(0.05)
-    assert still_open is not None
-    assert 0 < len(still_open) < EXAMPLES
+    segment, tally, settled, still_open = some_settled(made, a, b)
     for side, left, right in ((-1, 0.25, 0.5), (1, 0.5, 0.75)):
         half, samples = segment.enclose(left, right, still_open, settled.on_half(side, 0.5))
         assert samples == len(still_open)
@@ -86,11 +93,7 @@ def test_a_settled_part_and_the_rest_bound_the_whole_on_both_halves(measure):
 @pytest.mark.parametrize("measure", ["loss", "perplexity", "error_rate"])
 def test_at_the_centre_the_settled_part_and_values_of_the_rest_are_the_criterion(make, measure):
     made, a, b = make(measure)
-    segment = Segment(made, a, b)
-    tally, _ = segment.enclose(0.25, 0.75)
-    settled, ids = tally.settle(0.05)
-    assert ids is not None
-    assert 0 < len(ids) < EXAMPLES
+    segment, tally, settled, ids = some_settled(made, a, b)
     found = tally.at_centre(settled, mean_at(made, segment.at(0.5), ids), len(ids))
     exact = evaluate(made, segment.at(0.5))
     assert found <= exact + 1e-12

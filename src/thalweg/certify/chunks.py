@@ -1,4 +1,4 @@
-"""How many examples a bound goes through at a time."""
+"""How many examples a bound goes through at a time, and the memory that takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ SHARE_OF_GPU = 2.0**-7
 
 MOST, MOST_ON_GPU = 4096, 2**17
 """Examples of a chunk, at most."""
-
 
 KEPT = 31 * 2**20
 """Bytes of a block up to which the allocator is to keep what is freed, just below glibc's limit."""

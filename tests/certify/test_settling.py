@@ -141,6 +141,13 @@ def test_only_plain_means_over_examples_are_told_apart(loss, expected):
     assert highest(made, a, b, 0, 1) <= found.bound
 
 
+@pytest.mark.parametrize("criterion", ["loss", "perplexity", "error_rate"])
+def test_a_narrow_piece_says_about_what_the_criterion_is_at_its_centre(criterion: str):
+    made, a, b = classes(criterion)
+    piece, _ = Segment(made, a, b).enclose(0.499, 0.501)
+    assert piece.about == pytest.approx(evaluate(made, (a + b) / 2), rel=1e-3)
+
+
 def test_segments_proved_together_are_the_same_as_alone():
     made, a, b = classes("loss")
     c = a + 0.2 * (b - a) + 0.1 * torch.randn_like(a)
@@ -167,10 +174,10 @@ def test_a_look_at_the_few_open_examples_of_a_piece_refuses_the_segment():
     x[::20] = 1.2
     made = problem(Bump(), x, torch.zeros(100).long(), F.cross_entropy, "error_rate")
     a, b = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double()
-    task = Task(a, b, 0.02, cuts=(0.9,), values=(0.0, 0.0, 0.0))
+    task = Task(a, b, 0.02, cuts=(0.3, 0.5), values=(0.0, 0.0, 0.0))
     (found,) = prove_segments(made, [task], max_evaluations=100, tolerance=1e-6)
     assert found.reason == "refused"
-    assert found.refused_at == 0.45
+    assert found.refused_at == 0.4
     assert found.seen == pytest.approx(0.05, abs=1e-12)
-    assert found.evaluations == 1
-    assert found.samples == 100 + 5  # a bound of all, values of those that it leaves open
+    assert found.evaluations == 2
+    assert found.samples == 200 + 5  # bounds of all, values of those that the second leaves open

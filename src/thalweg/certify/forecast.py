@@ -68,13 +68,20 @@ def _fewest_equal(share: Callable[[float], float]) -> int | None:
     """How many equal pieces cost least, if a few will do."""
     if share(1 / _EQUAL) > FAILING:
         return None
-    least, best, count = math.inf, None, 1
-    while count <= _EQUAL and count < least:
-        cost = count * _cost(share(1 / count))
-        if cost < least:
-            least, best = cost, count
-        count += 1
-    return best
+    # Bounds of pieces that are too wide cost most: of these, one is asked about.
+    enough = _EQUAL
+    while enough > 1 and share(1 / (enough // 2)) <= FAILING:
+        enough //= 2
+    costs: dict[int, float] = {}
+    for count in range(enough, enough // 2, -1):
+        costs[count] = count * _cost(share(1 / count))
+        if costs[count] == math.inf:
+            break
+    for count in range(enough + 1, _EQUAL + 1):
+        if count >= min(costs.values()):
+            break
+        costs[count] = count * _cost(share(1 / count))
+    return min(costs, key=lambda count: costs[count])
 
 
 def _cost(left_open: float) -> float:

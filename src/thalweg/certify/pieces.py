@@ -31,6 +31,9 @@ NARROWEST = 2.0**-40
 PILOT = 128
 """Examples, at most, of the forecast that chooses the first pieces."""
 
+CLOSE = 0.02
+"""Where the criterion seems to be this close to the threshold, relatively, it is looked at."""
+
 _CHEAP = 0.25
 """Share of open examples up to which the others' bounds do for a look at the middle of a piece."""
 
@@ -219,6 +222,8 @@ class Search:
         if self._threshold is None or self._total < 2 * _FEWEST:
             return [(0.0, 1.0)]
         few = min(PILOT, self._total // 16)
+        if self._objective.criterion.name == "error_rate":
+            few = max(few, _FEWEST)
         return None if few < _FEWEST else self._forecast(self._threshold, few)
 
     def _march(self) -> bool:
@@ -307,16 +312,16 @@ class Search:
         tally, samples = self._segment.enclose(left, right, ids, settled)
         self._samples += samples
         self._evaluations += 1
-        upper, seen, middle = tally.bound()
+        upper, seen, _ = tally.bound()
         self._note(seen, (left + right) / 2)
         settled, ids = tally.settle(self._room(left, right, share))
         piece = _Piece(left, right, upper, settled, ids, share, tally.open_noise)
         heapq.heappush(self._heap, (-upper, next(self._count), piece))
         level = self._threshold
-        if level is not None and upper > level:
+        if level is not None and upper > level and tally.about > level - CLOSE * abs(level):
             if ids is not None and len(ids) <= _CHEAP * self._total:
                 self._look_at_open(tally, piece)
-            elif (seen + middle) / 2 > level:
+            elif tally.about > level:
                 self._look((left + right) / 2)
         return piece
 

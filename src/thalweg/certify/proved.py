@@ -18,16 +18,14 @@ from thalweg.certify.bisection import prove_segments
 from thalweg.certify.certificate import Certificate, Span
 from thalweg.certify.chord import applies, prove_chords
 from thalweg.certify.enclosure import enclose
-from thalweg.certify.pieces import ProvedSegment, Task
+from thalweg.certify.pieces import CLOSE, ProvedSegment, Task
 from thalweg.certify.taylor import UnsupportedOperation
 from thalweg.objective import Objective
 
 # A value in the precision of the model this far above the threshold, relatively, is above it in
 # exact arithmetic, too: rounding does not reach so far.
 _CLEARLY = 1e-3
-# Where the error rate at the middle is this close to the threshold, relatively, it is looked at
-# beside it, too, at such t.
-_CLOSE = 0.02
+# Where the error rate at the middle is close to the threshold it is looked at beside it, too.
 _BESIDE = 7 / 16, 9 / 16, 3 / 8, 5 / 8
 # Parameters × examples up to which an evaluation is cheap.
 _CHEAP = 1e8
@@ -170,7 +168,7 @@ def _beside(objective: Objective, span: Span, half: _Half) -> _Half:
         return half
     if objective.criterion.name != "error_rate":
         return half
-    if value <= level - _CLOSE * abs(level):
+    if value <= level - CLOSE * abs(level):
         return half
     ceiling = level + _CLEARLY * abs(level)
     for t in _BESIDE:

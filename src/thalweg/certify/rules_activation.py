@@ -7,7 +7,6 @@ chord of its ends and above its tangent. :mod:`thalweg.certify.rules_smooth` has
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,123 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.certify.origins import Origin
+from thalweg.certify.hinge import hinge
 from thalweg.certify.ranges import bounds, reach
-from thalweg.certify.rounding import ULTIMATE, UNIT, charge, inflate
+from thalweg.certify.rounding import ULTIMATE, UNIT, inflate
 from thalweg.certify.rules_algebra import add, divide, multiply, negate, subtract
 from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule
 
 Function = Callable[[Tensor], Tensor]
-
-
-def hinge(x: TaylorModel, low: float, high: float) -> TaylorModel:
-    """The function `high · y` for y > 0 and `low · y` for y < 0, with `low <= high`.
-
-    Args:
-        x: argument.
-        low: slope on the left.
-        high: slope on the right.
-
-    Returns:
-        A model that is exact where the sign of the argument cannot change.
-    """
-    unsure = torch.nonzero(~(x.value.abs() >= reach(x)).flatten()).flatten()
-    positive = x.value > 0
-    value = _branches(positive, x.value, low, high)
-    slope = None if x.slope is None else _branches(positive, x.slope, low, high)
-    if x.remainder is None:
-        remainder = torch.zeros_like(value)
-    else:
-        remainder = _branches(positive, x.remainder, abs(low), abs(high))
-    if {low, high} - {0.0, 1.0, -1.0}:
-        remainder = charge(remainder, 1, value, slope)
-    factor = fresh = value.new_zeros(0)
-    if len(unsure):
-        parts = (x.value, x.slope, x.remainder)
-        picked = [None if p is None else p.reshape(-1)[unsure] for p in parts]
-        line, factor, band, fresh = _crossing(picked, low, high)
-        value.view(-1)[unsure] = line
-        remainder.view(-1)[unsure] = band
-        if slope is not None and picked[1] is not None:
-            slope.view(-1)[unsure] = factor * picked[1]
-    out = TaylorModel(value, slope, remainder)
-    if x.origin is not None and x.remainder is not None:
-        out.origin = _hinge_origin(x, x.remainder, (low, high), unsure, factor, fresh)
-    return out
-
-
-def _hinge_origin(
-    x: TaylorModel, noise: Tensor, sides: tuple[float, float], unsure: Tensor, factor: Tensor,
-    fresh: Tensor,
-) -> Origin:  # fmt: skip
-    """An error goes through by the factor of its line; only unsure kinks add to it.
-
-    Certain sides add a roundoff of value and slope where they are no plain 0 or 1.
-    """
-    value, slope = x.value, x.slope
-
-    @functools.cache
-    def factors() -> Tensor:
-        filled = torch.where(value > 0, *(value.new_tensor(side) for side in reversed(sides)))
-        filled.view(-1)[unsure] = factor
-        return filled
-
-    @functools.cache
-    def added() -> Tensor:
-        # One roundoff of g times the factor is left to `rounding`, which takes it of the output's
-        # remainder: that is no less than the factor's share of the noise only where it is certain.
-        filled = charge(noise * (factors().abs() * (4 * UNIT)), 2, value, slope)
-        if not set(sides) - {0.0, 1.0, -1.0}:
-            filled = noise * (factors().abs() * (4 * UNIT))
-        filled.view(-1)[unsure] += fresh
-        return filled
-
-    return Origin(
-        noise, x.origin, lambda g, owner: g * factors()[owner], lambda owner: added()[owner], 0.0
-    )
-
-
-def _branches(positive: Tensor, part: Tensor, low: float, high: float) -> Tensor:
-    """`high · part` where positive, else `low · part`: a new tensor."""
-    right = part if high == 1 else part * high
-    return torch.where(positive, right, 0.0 if low == 0 else part * low)
-
-
-def _crossing(parts: Any, low: float, high: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Value, factor of the slope and remainder of the band where the kink may be met.
-
-    Fourth: how far f(y + e) may be from the line plus the factor times e, for any |e| <= r.
-
-    With y(s) = v + d s and y ± r the argument, f(y ± r) is convex in s: it lies below the chord of
-    its ends, of slope m in y. From below, f(z) >= m z for any m between the two slopes.
-    """
-    centre, slope, noise = parts
-    slope = torch.zeros_like(centre) if slope is None else slope
-    noise = torch.zeros_like(centre) if noise is None else noise
-    half = slope.abs()
-    left, right = centre - half, centre + half
-
-    def above(end: Tensor) -> Tensor:
-        f = [torch.where(z > 0, z * high, z * low) for z in (end - noise, end + noise)]
-        return torch.maximum(*f)
-
-    at_left, at_right = above(left), above(right)
-    chord = ((at_right - at_left) / (right - left)).clamp(low, high)
-    factor = torch.where(right > left, chord, 0.5 * (low + high))
-    top = torch.maximum(at_left - factor * left, at_right - factor * right)
-    bottom = -factor.abs() * noise
-    if low <= 0 <= high:  # f >= 0 as well
-        bottom = torch.maximum(bottom, -torch.maximum(factor * left, factor * right))
-    scale = max(abs(low), abs(high), 1.0)
-    band = charge((top - bottom).mul_(0.5), 32 * scale, centre, half, noise)
-    shift = (top + bottom) * 0.5
-    # f(z) - m z is convex in z = y + e, zero at the kink and not negative: at most what it is at
-    # either end of all arguments, at least zero.
-    ends = [left - noise, right + noise]
-    over = [torch.where(z > 0, z * high, z * low) - factor * z for z in ends]
-    fresh = torch.maximum(torch.maximum(*over) - shift, shift)
-    fresh = charge(fresh, 32 * scale, centre, half, noise)
-    return factor * centre + shift, factor, band, fresh
 
 
 @rule("relu")

@@ -305,8 +305,9 @@ def _largest(x: TaylorModel) -> Tensor:
     total = torch.zeros(len(x.value), dtype=torch.float64, device=x.value.device)
     for part in (x.value, x.slope, x.remainder):
         if part is not None:
-            low, high = torch.aminmax(part.flatten(1), dim=1)
-            total = total + torch.maximum(low.neg(), high)
+            # Not aminmax, which goes through memory number by number.
+            flat = part.flatten(1)
+            total = total + torch.maximum(flat.amin(1).neg(), flat.amax(1))
     return inflate(total, 4)
 
 

@@ -157,6 +157,12 @@ class LossTally:
         return _exp(found) if self._perplexity else found
 
     @property
+    def about(self) -> float:
+        """The criterion at the centre, about: where the line of every open example is."""
+        value = self._settled.value + sum(float(parts[0].sum()) for parts in self._parts)
+        return _exp(value / self._total) if self._perplexity else value / self._total
+
+    @property
     def open_noise(self) -> float:
         """Sum of the remainders of the open examples."""
         return sum(float(parts[-1].sum()) for parts in self._parts)
@@ -219,7 +225,8 @@ class ErrorTally:
     def __init__(self, settled: Settled, total: int) -> None:
         self._settled = settled
         self._total = total
-        self._surely_wrong = 0  # at the centre, beside those that are wrong throughout
+        # At the centre, beside those that are wrong throughout.
+        self._surely_wrong = self._likely_wrong = 0
         self._targets = 1  # of an example
         self._throughout: list[Tensor] = []  # ids, one a target
         self._unsure: list[Tensor] = []
@@ -236,7 +243,9 @@ class ErrorTally:
         maybe = rival & ~(value + far < 0)
         throughout = (rival & (value > far)).any(1)
         at_centre = (rival & (value > noise * (1 + 8 * UNIT))).any(1)
+        likely = (rival & (value > 0)).any(1)
         self._surely_wrong += int((at_centre & ~throughout).sum())
+        self._likely_wrong += int((likely & ~throughout).sum())
         unsure = maybe.any(1) & ~throughout
         owners = ids.repeat_interleave(self._targets)
         self._throughout.append(owners[throughout])
@@ -291,6 +300,12 @@ class ErrorTally:
     def at_centre(self, settled: Settled, mean: float, count: int) -> float:
         """The criterion at the centre; see :meth:`LossTally.at_centre`."""
         wrong = int(settled.value) + round(mean * count * self._targets)
+        return wrong / (self._targets * self._total)
+
+    @property
+    def about(self) -> float:
+        """The criterion at the centre, about: by the signs of the lines, off by a few examples."""
+        wrong = int(self._settled.value) + sum(map(len, self._throughout)) + self._likely_wrong
         return wrong / (self._targets * self._total)
 
     @property

@@ -91,7 +91,7 @@ def _linear(x: TaylorModel, w: TaylorModel, bias: Any) -> TaylorModel:
     if bias is not None:
         out = _shift(out, as_model(bias))
     if x.remainder is not None and len(shape) > 1:
-        out.origin = _origin(x, rounded(w, "value", torch.float32 if single else xv.dtype), out)
+        out.origin = _origin(x, w, torch.float32 if single else xv.dtype, out)
     return out
 
 
@@ -152,21 +152,25 @@ def _charge_single(
     remainder.add_(2.0**-90)
 
 
-def _origin(x: TaylorModel, weight: Tensor, out: TaylorModel) -> Origin:
+def _origin(x: TaylorModel, w: TaylorModel, dtype: torch.dtype, out: TaylorModel) -> Origin:
     """The error goes through the weights at the centre; all else in the remainder is fresh."""
-    noise, remainder = x.remainder, out.remainder
+    noise, remainder, weight = x.remainder, out.remainder, rounded(w, "value", dtype)
     assert noise is not None
     assert remainder is not None
-    lost = gamma(weight.shape[1] + 16, unit(weight.dtype))
+    lost = gamma(weight.shape[1] + 16, unit(dtype))
+
+    def handed(ids: Tensor) -> Tensor:
+        key = f"size in {dtype}"
+        if key not in w.cache:
+            w.cache[key] = weight.abs().t()
+        return noise[ids].to(dtype) @ w.cache[key]
 
     def fresh(owner: Tensor) -> Tensor:
-        return fresh_part(
-            remainder, lambda ids: noise[ids].to(weight.dtype) @ weight.abs().t(), lost, owner
-        )
+        return fresh_part(remainder, handed, lost, owner)
 
-    rounding = 2 * gamma(len(weight) + 8, unit(weight.dtype))
+    rounding = 2 * gamma(len(weight) + 8, unit(dtype))
     return Origin(
-        noise, x.origin, lambda g, owner: (g.to(weight.dtype) @ weight).double(), fresh, rounding
+        noise, x.origin, lambda g, owner: (g.to(dtype) @ weight).double(), fresh, rounding
     )
 
 

@@ -19,7 +19,14 @@ from thalweg.certify.origins import Origin
 from thalweg.certify.rounding import TINY, UNIT, UNIT32, inflate
 from thalweg.certify.rules_algebra import negate
 from thalweg.certify.rules_shape import cat
-from thalweg.certify.taylor import TaylorModel, UnsupportedOperation, as_model, rule, structural
+from thalweg.certify.taylor import (
+    TaylorModel,
+    UnsupportedOperation,
+    as_model,
+    parts_of,
+    rule,
+    structural,
+)
 
 _LEAST = 2.0**-120  # more than float32 loses to underflow
 _LOWEST = -(2.0**1000)  # padding that never wins a maximum, and stays finite in a difference
@@ -38,7 +45,7 @@ def maximum(x: Any, y: Any) -> TaylorModel:
 
 def _larger(x: TaylorModel, y: TaylorModel) -> tuple[TaylorModel, _Choice]:
     """The larger of two numbers of one shape, and how it depends on either."""
-    numbers = (*_parts(x), *_parts(y))
+    numbers = (*parts_of(x), *parts_of(y))
     if not x.value.is_cpu:
         value, slope, remainder, *choice = _maximum(*numbers)
         return TaylorModel(value, slope, remainder), _Choice(*choice)
@@ -56,18 +63,10 @@ def _larger_of_pairs(x: TaylorModel, dim: int) -> tuple[TaylorModel, _Choice]:
     inner = math.prod(shape[dim + 1 :])
     loop, columns = (_maxima_beside, ()) if inner == 1 else (_maxima_below, (inner,))
     loop(
-        *(part.reshape(-1, 2, *columns).numpy() for part in _parts(x)),
+        *(part.reshape(-1, 2, *columns).numpy() for part in parts_of(x)),
         *(part.view(-1, *columns).numpy() for part in (value, slope, remainder, *choice)),
     )
     return TaylorModel(value, slope, remainder), choice
-
-
-def _parts(x: TaylorModel) -> tuple[Tensor, Tensor, Tensor]:
-    """Value, slope and remainder, zeros for None."""
-    slope, noise = (
-        torch.zeros_like(x.value) if part is None else part for part in (x.slope, x.remainder)
-    )
-    return x.value, slope, noise
 
 
 @formula

@@ -298,6 +298,14 @@ def plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return a + b
 
 
+def parts_of(x: TaylorModel) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, slope and remainder, zeros for None."""
+    slope, noise = (
+        torch.zeros_like(x.value) if part is None else part for part in (x.slope, x.remainder)
+    )
+    return x.value, slope, noise
+
+
 def snapshot(x: TaylorModel) -> TaylorModel:
     """The same numbers, whatever happens to `x` in place later."""
     if x.second is not None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tests.certify.taylor_problems import flat, problem
 from thalweg.certify.bisection import prove_segment
 from thalweg.certify.enclosure import enclose, evaluate
+from thalweg.certify.forecast import first_pieces
 from thalweg.certify.taylor import UnsupportedOperation
 
 
@@ -184,6 +185,32 @@ def test_a_small_problem_is_refused_or_left_when_the_budget_is_spent() -> None:
     assert prove_segment(
         made, a, b, threshold=2 * top, max_evaluations=1, tolerance=0.0
     ).bound == float("inf")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("measure", "examples", "ahead"),
+    [("error_rate", 300, True), ("error_rate", 200, False), ("loss", 300, False),
+     ("loss", 600, True)],
+)  # fmt: skip
+def test_pieces_are_forecast_together_where_a_few_examples_are_a_small_part(
+    measure: str, examples: int, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    made = problem(
+        model, torch.randn(examples, 4), torch.randint(3, (examples,)), F.cross_entropy, measure
+    )  # fmt: skip
+    calls = []
+
+    def forecast(shares: Any) -> list[tuple[float, float]]:
+        calls.append(shares)
+        return first_pieces(shares)
+
+    monkeypatch.setattr("thalweg.certify.pieces.first_pieces", forecast)
+    a = flat(model)
+    found = prove_segment(made, a, a + 0.5, threshold=10.0, max_evaluations=400, tolerance=1e-6)
+    assert found.reason == "proved"
+    assert len(calls) == int(ahead)
 
 
 def test_shared_products_change_nothing() -> None:

@@ -104,9 +104,9 @@ def _hinge(v: Any, s: Any, r: Any, sides: Any) -> tuple[Any, Any, Any, Any, Any]
     steady = (abs(side) * r + lost) * (1 + 8 * UNIT * rounded)
     certain = abs(v) >= (half + r) * (1 + 4 * UNIT)
     factor, fresh = where(certain, side, m), where(certain, lost, over)
-    # Both are kept in float32: the factor is off by a roundoff of it, but for 0 and 1.
+    # Both are kept in float32: the factor is off by a roundoff of at most `scale`, but for 0 and 1.
     inexact = where(certain, rounded, 1.0)
-    fresh = (fresh + (abs(factor) * r * UNIT32 + _LEAST) * inexact) * (1 + 4 * UNIT32)
+    fresh = (fresh + (scale * r * UNIT32 + _LEAST) * inexact) * (1 + 4 * UNIT32)
     return (
         where(certain, side * v, m * v + shift),
         factor * s,

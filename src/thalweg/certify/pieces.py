@@ -222,7 +222,7 @@ class Search:
         if self._threshold is None or self._total < 2 * _FEWEST:
             return [(0.0, 1.0)]
         few = min(PILOT, self._total // 16)
-        if self._objective.criterion.name == "error_rate":
+        if self._objective.criterion.name == "error_rate" and self._total >= 8 * _FEWEST:
             few = max(few, _FEWEST)
         return None if few < _FEWEST else self._forecast(self._threshold, few)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import spurious
+from benchmarks import proof, spurious
 from benchmarks.__main__ import table
 from benchmarks.surfaces import Case, run_case
+from thalweg import Objective
 
 
 def test_a_document_of_pairs_and_any_other_print_as_a_table():
@@ -50,3 +54,21 @@ def test_a_loop_over_runs_ends_where_all_runs_at_once_do():
     assert document["ours"]["undecided"] == 0
     assert set(document["ratios"]) == {"seconds", "seconds_numpy", "steps"}
     assert document["ratios"]["steps"] > 1
+
+
+def perceptron() -> Objective:
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    data = torch.rand(2000, 784, generator=generator), torch.arange(2000) % 10
+    return Objective(model, functional.cross_entropy, train=data)
+
+
+@pytest.mark.parametrize("problem", [perceptron, lambda: proof._language().objective])
+def test_a_bound_takes_at_most_four_times_the_memory_of_an_evaluation(
+    problem: Callable[[], Objective],
+):
+    objective = problem()
+    generator = torch.Generator().manual_seed(0)
+    points = 0.1 * torch.randn(2, objective.layout.size, generator=generator)
+    peaks = proof._memory(objective, points)
+    assert peaks["peak_bytes"] <= 4 * peaks["plain_peak_bytes"]

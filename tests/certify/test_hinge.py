@@ -39,9 +39,13 @@ def test_a_loop_and_torch_find_the_same_model(low: float, high: float):
     sides = low, high, 0.0 if low <= 0 <= high else -math.inf, max(abs(low), abs(high), 1.0)
     tensors = torch.tensor([*sides, 0.0 if exact else 1.0], dtype=torch.float64).unbind()
     expected = _hinge(x.value, x.slope, x.remainder, tensors)
-    for part, other in zip((found.value, found.slope, found.remainder), expected, strict=False):
-        assert part is not None
-        torch.testing.assert_close(part, other, rtol=1e-15, atol=1e-16)
+    alone = hinge(TaylorModel(x.value, x.slope, x.remainder), low, high)
+    assert alone.origin is None
+    for model in (found, alone):
+        parts = model.value, model.slope, model.remainder
+        for part, other in zip(parts, expected, strict=False):
+            assert part is not None
+            torch.testing.assert_close(part, other, rtol=1e-15, atol=1e-16)
 
 
 @pytest.mark.parametrize(("low", "high"), SLOPES)

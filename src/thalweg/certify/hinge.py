@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,20 +34,26 @@ def hinge(x: TaylorModel, low: float, high: float) -> TaylorModel:
         low, high, 0.0 if low <= 0 <= high else -math.inf, max(abs(low), abs(high), 1.0),
         0.0 if exact else 1.0,
     )  # fmt: skip
-    numbers = parts_of(x)
-    if x.value.is_cpu:
-        value, slope, remainder = (torch.empty(x.shape, dtype=torch.float64) for _ in range(3))
-        factor, fresh = torch.empty(x.shape), torch.empty(x.shape)
-        results = value, slope, remainder, factor, fresh
-        _hinges(*(part.reshape(-1).numpy() for part in numbers), sides,
-                *(part.view(-1).numpy() for part in results))  # fmt: skip
-    else:
-        tensors = tuple(x.value.new_tensor(side) for side in sides)
-        value, slope, remainder, factor, fresh = _hinge(*numbers, tensors)
+    noise = None if x.origin is None else x.remainder
+    value, slope, remainder, *passage = _parts(x, sides, passage=noise is not None)
     out = TaylorModel(value, None if x.slope is None else slope, remainder)
-    if x.origin is not None and x.remainder is not None:
-        out.origin = _origin(x.origin, x.remainder, factor, fresh)
+    if x.origin is not None and noise is not None:
+        out.origin = _origin(x.origin, noise, *passage)
     return out
+
+
+def _parts(x: TaylorModel, sides: tuple[float, ...], *, passage: bool) -> Sequence[Tensor]:
+    """Value, slope and remainder, and for the passage of errors factor and fresh."""
+    numbers = parts_of(x)
+    if not x.value.is_cpu:
+        return _hinge(*numbers, tuple(x.value.new_tensor(side) for side in sides))
+    parts = [torch.empty(x.shape, dtype=torch.float64) for _ in range(3)]
+    if passage:
+        parts += [torch.empty(x.shape), torch.empty(x.shape)]
+    loop = _hinges if passage else _lines
+    flat = (part.reshape(-1).numpy() for part in numbers)
+    loop(*flat, sides, *(part.view(-1).numpy() for part in parts))
+    return parts
 
 
 def _origin(earlier: Origin, noise: Tensor, factor: Tensor, fresh: Tensor) -> Origin:
@@ -123,3 +130,9 @@ def _hinges(
 ) -> None:  # fmt: skip
     for i in range(value.size):
         value[i], slope[i], remainder[i], factor[i], fresh[i] = _hinge(v[i], s[i], r[i], sides)
+
+
+@compiled()
+def _lines(v: Any, s: Any, r: Any, sides: Any, value: Any, slope: Any, remainder: Any) -> None:
+    for i in range(value.size):
+        value[i], slope[i], remainder[i], _, _ = _hinge(v[i], s[i], r[i], sides)

@@ -25,10 +25,9 @@ import numpy as np
 import torch
 
 from thalweg.certify.certificate import Certificate, Span
-from thalweg.objective import Objective, evaluate_on
+from thalweg.objective import Objective
+from thalweg.objective.segments import SegmentPoints, evaluate_on_segments, sharing_pays
 
-# Points of one segment up to which they are evaluated together with those of others.
-_FEW = 6
 # A value this close to the threshold, relatively, is taken again in float64.
 _NEAR = 0.02
 
@@ -225,12 +224,14 @@ def _values(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The criterion `[n]`, whether all examples were looked at, and how many were.
 
-    Many points of one segment share the products of the first layer; few are one stack with those
-    of other segments.
+    Many points of one segment share the products of the first layer, also with those of the next
+    one; few are one stack with those of other segments.
     """
     criterion = objective.criterion
     by_span = [list(same) for _, same in groupby(points, key=lambda point: id(point[0]))]
-    shared = [len(same) > _FEW and same[0][0].span.bends is None for same in by_span]
+    shared = [
+        same[0][0].span.bends is None and sharing_pays(objective, len(same)) for same in by_span
+    ]
     lines = [same for same, many in zip(by_span, shared, strict=True) if many]
     alone = [
         point for same, many in zip(by_span, shared, strict=True) if not many for point in same
@@ -238,14 +239,14 @@ def _values(
     parts = []
     if alone:
         parts.append((alone, objective.criterion_of(_stack(objective, alone), ceiling=level)))
-    for same in lines:
-        span = same[0][0].span
-        start = span.start.to(torch.float64)
-        t = torch.tensor([[t] for _, t in same], dtype=torch.float64)
-        direction = (span.end.to(torch.float64) - start)[None]
-        parts.append((same, evaluate_on(
-            objective, start, direction, t, criterion.split, (criterion,), ceiling=level
-        )))  # fmt: skip
+    segments = [
+        SegmentPoints(
+            same[0][0].span.start, same[0][0].span.end,
+            torch.tensor([t for _, t in same], dtype=torch.float64),
+        ) for same in lines
+    ]  # fmt: skip
+    found = evaluate_on_segments(objective, segments, criterion.split, (criterion,), ceiling=level)
+    parts += zip(lines, found, strict=True)
     place = {id(s): {} for s, _ in points}
     for i, (s, t) in enumerate(points):
         place[id(s)][t] = i
